@@ -86,7 +86,7 @@ def _content_to_text(value: Any) -> str:
 def _part_to_text(part: Any) -> str:
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         raise PydanticCustomError(
-            "invalid_type", 'each part must be an object such as {{"type":"text","text":"…"}}'
+            "invalid_type", 'each part must be an object such as {"type":"text","text":"…"}'
         )
     if part["type"] != "text":
         raise PydanticCustomError(
