@@ -1,0 +1,46 @@
+"""The Celery application: `celery -A console worker` and `beat`."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
+
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_init
+from django.conf import settings
+
+app = Celery("custos")
+
+
+def broker_url(redis_url: str) -> str:
+    """The Redis address as kombu spells it: its unix sockets have a scheme of their own."""
+    return redis_url.replace("unix://", "redis+socket://", 1)
+
+
+app.conf.update(
+    broker_url=broker_url(settings.REDIS_URL),
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"global_keyprefix": "custos:celery:"},
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    # A task that finds no worker in time is stale: the next beat sends another.
+    task_default_expires=60,
+    timezone="UTC",
+    beat_schedule={
+        "heartbeat": {"task": "console.tasks.heartbeat", "schedule": 5.0},
+        "close orphans": {"task": "audit.tasks.close_orphans", "schedule": 15.0},
+        "ensure partitions": {"task": "audit.tasks.ensure_partitions", "schedule": 3600.0},
+        "clear sessions": {"task": "console.tasks.clear_sessions", "schedule": 3600.0},
+    },
+    worker_hijack_root_logger=False,
+)
+app.autodiscover_tasks()
+
+
+@worker_init.connect
+def _refuse_unsafe_start(**_: Any) -> None:
+    from console.startup import refuse_unsafe_start
+
+    refuse_unsafe_start()

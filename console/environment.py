@@ -1,0 +1,116 @@
+"""Where this installation lives and how its parts are reached: the one reader of environment variables.
+
+Order: the process environment, then `var/run/environment.json`, which the running supervisor writes so that commands
+in another shell find its services, then the defaults. Secrets are files of mode 0600 under `var/secrets`, made on first
+use. Imports no Django.
+"""
+
+import base64
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+APPLICATION_ROLE = "custos_app"
+
+
+class InvalidSetting(ValueError):
+    """A setting has a value that cannot be used; the message names it and says what to give instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The installation's settings. URLs are "" when the part is not known to run."""
+
+    base_dir: Path
+    var_dir: Path
+    host: str
+    port: int
+    allowed_hosts: tuple[str, ...]
+    trusted_origins: tuple[str, ...]
+    debug: bool
+    owner_database_url: str
+    app_database_url: str
+    redis_url: str
+    inference_url: str
+
+    @property
+    def secrets_dir(self) -> Path:
+        return self.var_dir / "secrets"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.var_dir / "run"
+
+
+def load() -> Environment:
+    """Read the settings. Raises InvalidSetting for a value that cannot be used."""
+    var_dir = Path(os.environ.get("CUSTOS_VAR_DIR") or BASE_DIR / "var").resolve()
+    running = _written_by_supervisor(var_dir)
+
+    def value(name: str, default: str = "") -> str:
+        return os.environ.get(name) or running.get(name) or default
+
+    host = value("CUSTOS_HOST", "127.0.0.1")
+    return Environment(
+        base_dir=BASE_DIR,
+        var_dir=var_dir,
+        host=host,
+        port=_port(value("CUSTOS_PORT", "8000")),
+        allowed_hosts=_words(value("CUSTOS_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")),
+        trusted_origins=_words(value("CUSTOS_TRUSTED_ORIGINS")),
+        debug=value("CUSTOS_DEBUG").lower() in {"1", "true", "yes"},
+        owner_database_url=value("DATABASE_URL"),
+        app_database_url=value("CUSTOS_APP_DATABASE_URL"),
+        redis_url=value("REDIS_URL"),
+        inference_url=value("CUSTOS_INFERENCE_URL"),
+    )
+
+
+def secret(var_dir: Path, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(32)) -> str:
+    """The secret kept in `var/secrets/<name>`, made with `make` on first use.
+
+    Safe when several processes ask for it first at once: the file appears whole or not at all, and the first one wins.
+    """
+    folder = var_dir / "secrets"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / name
+    if not path.exists():
+        handle, temporary = tempfile.mkstemp(dir=folder)  # mode 0600
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(make())
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(temporary)
+    return path.read_text().strip()
+
+
+def master_key() -> str:
+    """A new master key: 32 random bytes in base64."""
+    return base64.b64encode(os.urandom(32)).decode()
+
+
+def _written_by_supervisor(var_dir: Path) -> dict[str, str]:
+    try:
+        return json.loads((var_dir / "run" / "environment.json").read_text())
+    except (FileNotFoundError, PermissionError, NotADirectoryError):
+        return {}
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise InvalidSetting(f"CUSTOS_PORT is {text!r}; give a port number from 1 to 65535")
+    return int(text)

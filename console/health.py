@@ -1,0 +1,66 @@
+"""Whether each part of the product works, for `/readyz`, the platform page and the doctor."""
+
+import time
+from collections.abc import Callable
+from typing import TypedDict
+
+import httpx
+from django.conf import settings
+from django.core.cache import cache
+from django.db import connection
+from django.utils.translation import gettext as _
+
+from console.tasks import HEARTBEAT_KEY
+from tenants import isolation
+
+HEARTBEAT_LATE_S = 20.0
+INFERENCE_TIMEOUT_S = 2.0
+
+
+class Part(TypedDict):
+    ok: bool
+    detail: str
+
+
+def parts() -> dict[str, Part]:
+    """Every part by name: ok, and in a few words what it is doing or what is wrong. Never raises."""
+    checks: dict[str, Callable[[], Part]] = {
+        "database": _database,
+        "valkey": _valkey,
+        "inference": _inference,
+        "worker": _worker,
+    }
+    return {name: _guarded(check) for name, check in checks.items()}
+
+
+def _guarded(check: Callable[[], Part]) -> Part:
+    try:
+        return check()
+    except Exception as error:  # whatever is wrong with the part is the answer
+        return Part(ok=False, detail=_("not reachable (%(error)s)") % {"error": type(error).__name__})
+
+
+def _database() -> Part:
+    found = isolation.violations(connection)
+    return Part(ok=not found, detail="; ".join(found) or _("tenant isolation holds"))
+
+
+def _valkey() -> Part:
+    cache.set("ready", "1", timeout=10)
+    return Part(ok=cache.get("ready") == "1", detail=_("answers"))
+
+
+def _inference() -> Part:
+    answer = httpx.get(f"{settings.INFERENCE_URL}/health", timeout=INFERENCE_TIMEOUT_S)
+    health = answer.json()
+    return Part(ok=health["state"] == "ready", detail=f"{health['state']}: {health.get('model') or ''}".strip(": "))
+
+
+def _worker() -> Part:
+    beat = cache.get(HEARTBEAT_KEY)
+    if beat is None:
+        return Part(ok=False, detail=_("no sign of life yet"))
+    age = time.time() - beat
+    if age > HEARTBEAT_LATE_S:
+        return Part(ok=False, detail=_("last sign of life %(seconds)d s ago") % {"seconds": age})
+    return Part(ok=True, detail=_("worker and beat are alive"))

@@ -1,0 +1,68 @@
+"""Endpoints for operators and their tools: liveness, readiness, metrics."""
+
+import hmac
+import os
+
+import httpx
+import prometheus_client
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+from prometheus_client import multiprocess
+
+from console import health
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process is alive."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Whether all parts work: 200 or 503, with JSON by part. Details are for operators: see the platform page."""
+    parts = health.parts()
+    ready = all(part["ok"] for part in parts.values())
+    return JsonResponse({"ready": ready, "parts": parts}, status=200 if ready else 503)
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus metrics of all web and worker processes."""
+    _require_operator(request)
+    return HttpResponse(
+        prometheus_client.generate_latest(_registry()), content_type=prometheus_client.CONTENT_TYPE_LATEST
+    )
+
+
+@require_safe
+def inference_metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus metrics of the inference process, passed on."""
+    _require_operator(request)
+    try:
+        answer = httpx.get(
+            f"{settings.INFERENCE_URL}/metrics",
+            headers={"Authorization": f"Bearer {settings.INFERENCE_TOKEN}"},
+            timeout=health.INFERENCE_TIMEOUT_S,
+        )
+    except httpx.HTTPError:
+        return HttpResponse("the inference process does not answer\n", status=503, content_type="text/plain")
+    return HttpResponse(answer.content, status=answer.status_code, content_type=answer.headers["content-type"])
+
+
+def _registry() -> prometheus_client.CollectorRegistry:
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return prometheus_client.REGISTRY
+    registry = prometheus_client.CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return registry
+
+
+def _require_operator(request: HttpRequest) -> None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme == "Bearer" and hmac.compare_digest(token.encode(), settings.METRICS_TOKEN.encode()):
+        return
+    if request.user.is_authenticated and request.user.is_platform_administrator:
+        return
+    raise Http404

@@ -1,0 +1,120 @@
+"""What every test stands on: the migrated database under the plain role, two tenants and their people.
+
+Acme Bank and North Fund each have an administrator, a member and a reviewer; `stranger` belongs to neither.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from django.db import connections
+from django.test import Client, TransactionTestCase
+
+from console.management.commands.prepare import prepare_schema
+from tenants.access import Actor, actor_for_user
+from tenants.models import Membership, Tenant, User
+from tenants.roles import Role
+from tenants.scope import tenant_scope
+from tests.support.services import Services, services as running_services
+
+PASSWORD = "correct horse battery staple"
+KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission"}
+
+
+@pytest.fixture(scope="session")
+def services() -> Services:
+    """The PostgreSQL and Valkey of this run."""
+    return running_services
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
+    """The schema, made by the owner as in production; tests then run as the plain role."""
+    with django_db_blocker.unblock():
+        prepare_schema(connections["owner"], verbosity=0)
+        connections["owner"].close()
+    yield
+    with django_db_blocker.unblock():
+        connections.close_all()
+
+
+def _empty_tables(self: TransactionTestCase) -> None:
+    """Empty the tables as their owner: the application's role, as it should, cannot truncate."""
+    connections["default"].close()
+    with psycopg.connect(running_services.postgres.url, autocommit=True) as owner:
+        names = owner.execute(
+            "SELECT quote_ident(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+            "AND relkind IN ('r', 'p') AND NOT relispartition AND relname != ALL(%s)",
+            [list(KEPT_TABLES)],
+        ).fetchall()
+        owner.execute(f"TRUNCATE {', '.join(name for (name,) in names)} RESTART IDENTITY CASCADE")
+
+
+TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def forget_keys() -> None:
+    """Data keys remembered from one test are gone from the database in the next."""
+    from tenants import envelope
+
+    envelope.cache.clear()
+
+
+@dataclass(frozen=True)
+class Company:
+    """A tenant with a person for each role."""
+
+    tenant: Tenant
+    administrator: User
+    member: User
+    reviewer: User
+
+    def actor(self, user: User) -> Actor:
+        return actor_for_user(user=user, tenant_slug=self.tenant.slug, session_ref="test")
+
+
+def make_company(slug: str, name: str) -> Company:
+    tenant = Tenant.objects.create(slug=slug, name=name)
+    people = {}
+    for role in Role:
+        user = User.objects.create(email=f"{role}@{slug}.example")
+        user.set_password(PASSWORD)
+        user.save()
+        with tenant_scope(tenant.pk):
+            Membership.objects.create(user=user, role=role)
+        people[role] = user
+    return Company(tenant, people[Role.ADMINISTRATOR], people[Role.MEMBER], people[Role.REVIEWER])
+
+
+@pytest.fixture
+def acme(db: None) -> Company:
+    return make_company("acme-bank", "Acme Bank")
+
+
+@pytest.fixture
+def north(db: None) -> Company:
+    return make_company("north-fund", "North Fund")
+
+
+@pytest.fixture
+def platform_administrator(db: None) -> User:
+    return User.objects.create_user("platform@custos.example", PASSWORD, is_platform_administrator=True)
+
+
+@pytest.fixture
+def stranger(db: None) -> User:
+    return User.objects.create_user("stranger@elsewhere.example", PASSWORD)
+
+
+@pytest.fixture
+def client_of(client: Client) -> Callable[[User], Client]:
+    """A browser in which the given person is signed in."""
+
+    def sign_in(user: User) -> Client:
+        browser = Client()
+        browser.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        return browser
+
+    return sign_in
