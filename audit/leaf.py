@@ -1,0 +1,98 @@
+"""The digest of a closed record: SHA-256(0x00 ‖ canonical metadata ‖ ciphertext digest), as an RFC 6962 leaf.
+
+It is over ciphertext, so it can still be checked when a day's key and content are gone, and leaks nothing. The
+canonical metadata is JSON with sorted keys, no spaces, UTF-8, times in UTC with microseconds.
+"""
+
+import hashlib
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from audit.models import AuditCompletion, AuditRecord
+
+# A change to what a leaf covers is a new schema; leaves already written keep theirs.
+SCHEMA = 1
+
+_RECORD_FIELDS = (
+    "tenant_id",
+    "id",
+    "day",
+    "kind",
+    "channel",
+    "user_id",
+    "user_label",
+    "api_key_id",
+    "session_ref",
+    "model",
+    "model_version",
+    "route",
+    "route_reason",
+    "client_address",
+    "conversation_id",
+    "subject_id",
+    "created",
+)
+_COMPLETION_FIELDS = (
+    "status",
+    "finish_reason",
+    "error_code",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "queue_ms",
+    "ttft_ms",
+    "total_ms",
+    "itl_p50_ms",
+    "chunk_count",
+    "output_bytes",
+    "created",
+)
+
+# Each ciphertext is preceded by its length, so that no boundary between two of them can be moved unnoticed.
+_CIPHERTEXTS = """
+    WITH content AS (
+        SELECT -1 AS place, input AS sealed, 0 AS size FROM audit_record WHERE day = %(day)s AND id = %(id)s
+        UNION ALL
+        SELECT 0, parameters, 0 FROM audit_record WHERE day = %(day)s AND id = %(id)s
+        UNION ALL
+        SELECT seq, sealed, size FROM audit_chunk WHERE day = %(day)s AND request_id = %(id)s
+    )
+    SELECT count(*) FILTER (WHERE place > 0), coalesce(sum(size), 0)::bigint,
+           sha256(string_agg(int8send(octet_length(sealed)) || sealed, '' ORDER BY place))
+    FROM content
+"""
+
+
+def ciphertexts(*, day: date, request_id: UUID) -> tuple[int, int, bytes]:
+    """(chunks, bytes of output text, SHA-256 over all ciphertexts in order) of a record, inside the tenant's scope."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CIPHERTEXTS, {"day": day, "id": request_id})
+        chunks, size, digest = cursor.fetchone()
+    return chunks, size, bytes(digest)
+
+
+def digest(record: AuditRecord, completion: AuditCompletion) -> bytes:
+    """The leaf's SHA-256, 32 bytes; needs no content, only the two rows' plain columns and the ciphertext digest."""
+    metadata = {
+        "schema": SCHEMA,
+        "record": {name: _plain(getattr(record, name)) for name in _RECORD_FIELDS},
+        "completion": {name: _plain(getattr(completion, name)) for name in _COMPLETION_FIELDS},
+    }
+    canonical = json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return hashlib.sha256(b"\x00" + canonical + bytes(completion.ciphertext_digest)).digest()
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case UUID():
+            return str(value)
+        case datetime():
+            return value.astimezone(UTC).isoformat(timespec="microseconds")
+        case date():
+            return value.isoformat()
+        case _:
+            return value

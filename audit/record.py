@@ -1,0 +1,369 @@
+"""The write path of the audit record. Whatever cannot be recorded must not happen.
+
+    handle = begin(...)                      durable before the first token; AuditUnavailable: ask the model nothing
+    sealed = append(handle, seq=1, text=…)   durable before that text is delivered; AuditUnavailable: deliver nothing
+    complete(handle, status=…, …)            once; a second call returns the first one's result
+
+Each of the three is one transaction of its own, committed when the call returns. Functions are synchronous;
+asynchronous code awaits them through `tenants.database.in_database`.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.db import Error, IntegrityError, connection
+from django.utils.translation import gettext as _
+
+from audit import leaf, metrics, partitions
+from audit.models import AuditChunk, AuditCompletion, AuditRecord, Status
+from tenants import envelope
+from tenants.access import Actor
+from tenants.ids import day_of, time_of, uuid7
+from tenants.scope import tenant_scope
+
+GENERATION = "generation"
+PURPOSE = "audit"
+
+# Part of what every ciphertext is bound to: bytes sealed under one meaning never open under another.
+_SCHEMA = 1
+
+
+class AuditUnavailable(Exception):
+    """The record could not be written. Do not go on with what was to be recorded."""
+
+
+class AuditRefused(AuditUnavailable):
+    """The record is closed already, or the piece does not follow the one before it. Trying again does not help."""
+
+
+class Usage(Protocol):
+    """Token counts of a generation."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def completion_tokens(self) -> int: ...
+
+    @property
+    def cached_tokens(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds since the request arrived; `itl_p50_ms` is the median gap between tokens. None: not known."""
+
+    queue_ms: int | None = 0
+    ttft_ms: int | None = None
+    total_ms: int | None = 0
+    itl_p50_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """Names one record; can be made anew from its two ids, in any process."""
+
+    tenant_id: UUID
+    request_id: UUID
+
+    @property
+    def day(self) -> date:
+        return day_of(self.request_id)
+
+
+def begin(
+    *,
+    actor: Actor,
+    channel: str,
+    input: list[dict[str, Any]] | str,
+    model: str,
+    model_version: str,
+    route: str,
+    route_reason: str,
+    parameters: dict[str, Any],
+    kind: str = GENERATION,
+    conversation_id: UUID | None = None,
+    client_address: str = "",
+    request_id: UUID | None = None,
+) -> Handle:
+    """Record the intent, durably. Raises AuditUnavailable: then nothing may be asked of the model.
+
+    `input` and `parameters` are sealed; all else is plain, so it must not carry what a user wrote.
+    """
+    handle = Handle(actor.tenant_id, request_id or uuid7())
+    with _recording("begin", handle):
+        _insert_intent(
+            handle,
+            actor,
+            kind=kind,
+            channel=channel,
+            input=input,
+            parameters=parameters,
+            model=model,
+            model_version=model_version,
+            route=route,
+            route_reason=route_reason,
+            conversation_id=conversation_id,
+            client_address=client_address,
+        )
+    return handle
+
+
+def append(handle: Handle, *, seq: int, text: str) -> bytes:
+    """Record a piece of output, durably, and return its ciphertext. `seq` counts from 1 without gaps.
+
+    Raises AuditUnavailable (AuditRefused when the record is closed or `seq` is out of order): deliver nothing then.
+    """
+    plaintext = text.encode(errors="surrogatepass")
+    with _recording("append", handle):
+        sealed = _seal(handle, field="output", sequence=seq, plaintext=plaintext)
+        AuditChunk(
+            tenant_id=handle.tenant_id,
+            day=handle.day,
+            request_id=handle.request_id,
+            seq=seq,
+            size=len(plaintext),
+            sealed=sealed,
+        ).save(force_insert=True)
+    return sealed
+
+
+def complete(
+    handle: Handle,
+    *,
+    status: str,
+    finish_reason: str = "",
+    usage: Usage | None = None,
+    timings: Timings = Timings(),
+    error_code: str = "",
+) -> AuditCompletion:
+    """Close the record, once: when it is closed already, the first completion is returned and nothing is written.
+
+    Raises AuditUnavailable; calling again is safe, and the reaper closes what nobody closed.
+    """
+    with _recording("complete", handle):
+        return _close(
+            handle,
+            status=status,
+            finish_reason=finish_reason,
+            usage=usage,
+            timings=timings,
+            error_code=error_code,
+        )
+
+
+def record_event(
+    *,
+    actor: Actor,
+    kind: str,
+    detail: dict[str, Any],
+    subject_id: UUID | None = None,
+    channel: str = "console",
+    client_address: str = "",
+    status: str = Status.COMPLETED,
+    error_code: str = "",
+) -> Handle:
+    """One closed record of something other than a generation. `detail` is sealed. Raises AuditUnavailable.
+
+    Inside an open scope of the same tenant it becomes part of that transaction: the deed and its record are committed
+    together or not at all. Otherwise it is durable when the call returns.
+    """
+    handle = Handle(actor.tenant_id, uuid7())
+    with _recording("event", handle, joins=True):
+        _insert_intent(
+            handle,
+            actor,
+            kind=kind,
+            channel=channel,
+            input=detail,
+            subject_id=subject_id,
+            client_address=client_address,
+        )
+        _close(handle, status=status, error_code=error_code)
+    return handle
+
+
+def unseal_chunk(handle: Handle, seq: int, sealed: bytes) -> str:
+    """The text of what `append` returned for `seq`. Raises envelope.Tampered or envelope.KeyDestroyed."""
+    with tenant_scope(handle.tenant_id):
+        return open_output(handle, seq=seq, sealed=sealed)
+
+
+def open_output(handle: Handle, *, seq: int, sealed: bytes) -> str:
+    """As unseal_chunk, for code that is inside the tenant's scope already."""
+    return _open(handle, field="output", sequence=seq, sealed=sealed).decode(errors="surrogatepass")
+
+
+def open_json(handle: Handle, *, field: str, sealed: bytes) -> Any:
+    """The value of a record's sealed `input` or `parameters`, inside the tenant's scope."""
+    return json.loads(_open(handle, field=field, sequence=0, sealed=sealed).decode(errors="surrogatepass"))
+
+
+@contextmanager
+def _recording(operation: str, handle: Handle, *, joins: bool = False) -> Iterator[None]:
+    """One transaction of the write path, timed; database and key errors become AuditUnavailable."""
+    if not joins and _inside_transaction():
+        raise RuntimeError(
+            f"audit.record.{operation} inside another transaction would not be durable; call it outside"
+        )
+    started = time.perf_counter()
+    try:
+        partitions.ensure(handle.day)
+        with tenant_scope(handle.tenant_id):
+            yield
+    except IntegrityError as error:
+        metrics.failures.labels(operation).inc()
+        raise AuditRefused(
+            _(
+                "The record is closed or this piece is out of order, so it was not recorded: start a new request."
+            )
+        ) from error
+    except (Error, envelope.Tampered, envelope.KeyDestroyed) as error:
+        metrics.failures.labels(operation).inc()
+        raise AuditUnavailable(
+            _(
+                "The audit record could not be written, so this was not done. Check PostgreSQL, then try again."
+            )
+        ) from error
+    metrics.append_seconds.labels(operation).observe(time.perf_counter() - started)
+
+
+def _inside_transaction() -> bool:
+    """As Django's durable atomic blocks see it: the transaction that a TestCase wraps around a test is none."""
+    return bool(connection.atomic_blocks) and not connection.atomic_blocks[-1]._from_testcase
+
+
+def _insert_intent(
+    handle: Handle,
+    actor: Actor,
+    *,
+    kind: str,
+    channel: str,
+    input: Any,
+    client_address: str,
+    parameters: dict[str, Any] | None = None,
+    model: str = "",
+    model_version: str = "",
+    route: str = "",
+    route_reason: str = "",
+    conversation_id: UUID | None = None,
+    subject_id: UUID | None = None,
+) -> None:
+    AuditRecord(
+        tenant_id=handle.tenant_id,
+        day=handle.day,
+        id=handle.request_id,
+        kind=kind,
+        channel=channel,
+        user_id=actor.user_id,
+        user_label=actor.label,
+        api_key_id=actor.api_key_id,
+        session_ref=_fingerprint(actor.session_ref),
+        model=model,
+        model_version=model_version,
+        route=route,
+        route_reason=route_reason,
+        client_address=client_address,
+        conversation_id=conversation_id,
+        subject_id=subject_id,
+        created=time_of(handle.request_id),
+        input=_seal(handle, field="input", sequence=0, plaintext=_json(input)),
+        parameters=_seal(handle, field="parameters", sequence=0, plaintext=_json(parameters or {})),
+    ).save(force_insert=True)
+
+
+def _close(
+    handle: Handle,
+    *,
+    status: str,
+    finish_reason: str = "",
+    usage: Usage | None = None,
+    timings: Timings = Timings(),
+    error_code: str = "",
+) -> AuditCompletion:
+    _lock(handle)
+    first = AuditCompletion.objects.filter(day=handle.day, request_id=handle.request_id).first()
+    if first is not None:
+        return first
+    content = AuditRecord.objects.defer("input", "parameters")
+    record = content.filter(day=handle.day, id=handle.request_id).first()
+    if record is None:
+        raise IntegrityError(f"no record {handle.request_id} to close")
+    chunk_count, output_bytes, ciphertext_digest = leaf.ciphertexts(
+        day=handle.day, request_id=handle.request_id
+    )
+    completion = AuditCompletion(
+        tenant_id=handle.tenant_id,
+        day=handle.day,
+        request_id=handle.request_id,
+        status=Status(status).value,
+        finish_reason=finish_reason,
+        error_code=error_code,
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        completion_tokens=usage.completion_tokens if usage else None,
+        cached_tokens=usage.cached_tokens if usage else None,
+        queue_ms=_whole(timings.queue_ms),
+        ttft_ms=_whole(timings.ttft_ms),
+        total_ms=_whole(timings.total_ms),
+        itl_p50_ms=None if timings.itl_p50_ms is None else float(timings.itl_p50_ms),
+        chunk_count=chunk_count,
+        output_bytes=output_bytes,
+        ciphertext_digest=ciphertext_digest,
+    )
+    completion.leaf_digest = leaf.digest(record, completion)
+    completion.save(force_insert=True)
+    return completion
+
+
+def _lock(handle: Handle) -> None:
+    """Until the end of the transaction no other process appends to this record or closes it.
+
+    The triggers of the tables take the same lock, so that this holds for every writer.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT audit_lock(%s)", [handle.request_id])
+
+
+def _seal(handle: Handle, *, field: str, sequence: int, plaintext: bytes) -> bytes:
+    return envelope.seal(
+        tenant_id=handle.tenant_id,
+        purpose=PURPOSE,
+        day=handle.day,
+        plaintext=plaintext,
+        aad=_place(handle, field, sequence),
+    )
+
+
+def _open(handle: Handle, *, field: str, sequence: int, sealed: bytes) -> bytes:
+    return envelope.open_sealed(
+        tenant_id=handle.tenant_id,
+        purpose=PURPOSE,
+        day=handle.day,
+        sealed=sealed,
+        aad=_place(handle, field, sequence),
+    )
+
+
+def _place(handle: Handle, field: str, sequence: int) -> dict[str, object]:
+    return {"request": handle.request_id, "field": field, "sequence": sequence, "schema": _SCHEMA}
+
+
+def _json(value: Any) -> bytes:
+    # surrogatepass: JSON may carry lone surrogates, and what was sent must be recorded as it was sent.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+
+
+def _fingerprint(session_ref: str) -> str:
+    """Tells sessions apart without being one: a session's key is a credential."""
+    return hashlib.sha256(session_ref.encode()).hexdigest()[:32] if session_ref else ""
+
+
+def _whole(milliseconds: float | None) -> int | None:
+    return None if milliseconds is None else round(milliseconds)

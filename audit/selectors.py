@@ -1,0 +1,295 @@
+"""Reading the audit record: lists from plain columns, and one record with its content.
+
+Opening a record is itself a record, written before anything is decrypted; without it there is no content.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils.translation import gettext as _
+
+from audit import leaf
+from audit.models import AuditChunk, AuditCompletion, AuditRecord
+from audit.record import GENERATION, Handle, open_json, open_output, record_event
+from tenants import envelope
+from tenants.access import Actor, NotVisible, require
+from tenants.ids import day_of
+from tenants.roles import AUDIT_READ
+from tenants.scope import tenant_scope
+
+READ = "audit.read"
+RUNNING = "running"
+PAGE_SIZE = 50
+
+_CONTENT = ("input", "parameters")
+
+
+class ReasonRequired(Exception):
+    """A record is opened only with a stated reason."""
+
+
+class State(StrEnum):
+    """What became of a record's content."""
+
+    INTACT = "intact"
+    ALTERED = "altered"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFilters:
+    """Narrow a list; empty values do not. `user` is a label, `status` one of Status or "running".
+
+    since, until: aware; from since on, before until. kind: "" lists openings and other events as well.
+    """
+
+    user: str = ""
+    model: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    status: str = ""
+    channel: str = ""
+    kind: str = GENERATION
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A record without content. `completion` is None while it is running; subject_id: what an event is about."""
+
+    id: UUID
+    created: datetime
+    kind: str
+    channel: str
+    user_label: str
+    user_id: UUID | None
+    api_key_id: UUID | None
+    session_ref: str
+    model: str
+    model_version: str
+    route: str
+    route_reason: str
+    client_address: str
+    conversation_id: UUID | None
+    subject_id: UUID | None
+    completion: AuditCompletion | None
+
+    @property
+    def status(self) -> str:
+        return self.completion.status if self.completion else RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Newest first. `next_cursor` continues with older records, whatever was written meanwhile; "" at the end."""
+
+    records: list[Summary]
+    next_cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Who opened a record, when and why; the reason is "" when its key is gone."""
+
+    user_label: str
+    created: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordView:
+    """One record with its content, which is present only when `state` is intact.
+
+    input: messages, a prompt, or an event's detail. history: who opened it before, newest first.
+    """
+
+    summary: Summary
+    state: State
+    input: Any = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    output: str = ""
+    history: list[Reading] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterChoices:
+    """What a tenant's records can be filtered by."""
+
+    users: list[str]
+    models: list[str]
+
+
+def list_records(
+    actor: Actor, filters: RecordFilters = RecordFilters(), cursor: str = "", limit: int = PAGE_SIZE
+) -> Page:
+    """A page of at most `limit` records. Raises NotVisible without audit.read or for a cursor that is none."""
+    require(actor, AUDIT_READ)
+    with tenant_scope(actor.tenant_id):
+        records = _filtered(filters)
+        if cursor:
+            before = _parse(cursor)
+            records = records.filter(day__lte=day_of(before), id__lt=before)
+        found = summaries(records.order_by("-day", "-id")[: limit + 1])
+    more = len(found) > limit
+    return Page(records=found[:limit], next_cursor=str(found[limit - 1].id) if more else "")
+
+
+def filter_choices(actor: Actor) -> FilterChoices:
+    """The users and models present in the tenant's generations. Raises NotVisible without audit.read."""
+    require(actor, AUDIT_READ)
+    with tenant_scope(actor.tenant_id):
+        generations = AuditRecord.objects.filter(kind=GENERATION).order_by()
+        return FilterChoices(
+            users=sorted(generations.values_list("user_label", flat=True).distinct()),
+            models=sorted(generations.values_list("model", flat=True).distinct()),
+        )
+
+
+def open_record(actor: Actor, request_id: UUID, *, reason: str, client_address: str = "") -> RecordView:
+    """A record with its content, after recording that this actor opened it and why.
+
+    Raises NotVisible, ReasonRequired, or AuditUnavailable when the opening cannot be recorded. Inside an open scope
+    the opening is part of that transaction: let nothing of the result out before it is committed.
+    """
+    require(actor, AUDIT_READ)
+    reason = reason.strip()
+    if not reason:
+        raise ReasonRequired(_("State why you open this record."))
+    handle = Handle(actor.tenant_id, request_id)
+    if request_id.version != 7 or not _exists(handle):
+        raise NotVisible(READ)
+    record_event(
+        actor=actor,
+        kind=READ,
+        detail={"record": str(request_id), "reason": reason},
+        subject_id=request_id,
+        client_address=client_address,
+    )
+    with tenant_scope(actor.tenant_id):
+        return _view(handle)
+
+
+def summaries(records: QuerySet[AuditRecord]) -> list[Summary]:
+    """A queryset of records, with their completions, in the queryset's order; inside the tenant's scope."""
+    found = list(records.defer(*_CONTENT))
+    days = {record.day for record in found}
+    ended = AuditCompletion.objects.filter(day__in=days, request_id__in=[record.id for record in found])
+    completions = {completion.request_id: completion for completion in ended}
+    return [_summary(record, completions.get(record.id)) for record in found]
+
+
+def first_id_at(time: datetime) -> UUID:
+    """The smallest version 7 id of a time: ids made before are smaller, ids made from then on are not."""
+    milliseconds = -(-int(time.timestamp() * 1_000_000) // 1000)
+    return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
+
+
+def _filtered(filters: RecordFilters) -> QuerySet[AuditRecord]:
+    plain = {
+        "kind": filters.kind,
+        "user_label": filters.user,
+        "model": filters.model,
+        "channel": filters.channel,
+    }
+    records = AuditRecord.objects.filter(**{name: value for name, value in plain.items() if value})
+    if filters.since:
+        first = first_id_at(filters.since)
+        records = records.filter(day__gte=day_of(first), id__gte=first)
+    if filters.until:
+        end = first_id_at(filters.until)
+        records = records.filter(day__lte=day_of(end), id__lt=end)
+    if filters.status:
+        completion = AuditCompletion.objects.filter(day=OuterRef("day"), request_id=OuterRef("id"))
+        if filters.status == RUNNING:
+            records = records.filter(~Exists(completion))
+        else:
+            records = records.filter(Exists(completion.filter(status=filters.status)))
+    return records
+
+
+def _parse(cursor: str) -> UUID:
+    try:
+        before = UUID(cursor)
+        day_of(before)
+    except ValueError as error:
+        raise NotVisible(READ) from error
+    return before
+
+
+def _exists(handle: Handle) -> bool:
+    with tenant_scope(handle.tenant_id):
+        return AuditRecord.objects.filter(day=handle.day, id=handle.request_id).exists()
+
+
+def _view(handle: Handle) -> RecordView:
+    record = AuditRecord.objects.get(day=handle.day, id=handle.request_id)
+    chunks = list(AuditChunk.objects.filter(day=handle.day, request_id=handle.request_id).order_by("seq"))
+    completion = AuditCompletion.objects.filter(day=handle.day, request_id=handle.request_id).first()
+    summary, history = _summary(record, completion), _history(handle)
+    try:
+        if completion is not None and not _is_intact(record, completion):
+            raise envelope.Tampered("the record is not what was recorded")
+        return RecordView(
+            summary=summary,
+            state=State.INTACT,
+            input=open_json(handle, field="input", sealed=record.input),
+            parameters=open_json(handle, field="parameters", sealed=record.parameters),
+            output=_output(handle, chunks),
+            history=history,
+        )
+    except envelope.Tampered:
+        return RecordView(summary=summary, state=State.ALTERED, history=history)
+    except envelope.KeyDestroyed:
+        return RecordView(summary=summary, state=State.GONE, history=history)
+
+
+def _is_intact(record: AuditRecord, completion: AuditCompletion) -> bool:
+    chunk_count, output_bytes, digest = leaf.ciphertexts(day=record.day, request_id=record.id)
+    return (
+        (chunk_count, output_bytes, digest)
+        == (completion.chunk_count, completion.output_bytes, bytes(completion.ciphertext_digest))
+    ) and leaf.digest(record, completion) == bytes(completion.leaf_digest)
+
+
+def _output(handle: Handle, chunks: Iterable[AuditChunk]) -> str:
+    return "".join(open_output(handle, seq=chunk.seq, sealed=chunk.sealed) for chunk in chunks)
+
+
+def _history(handle: Handle) -> list[Reading]:
+    """The newest openings; the one being made right now is among them."""
+    openings = AuditRecord.objects.filter(kind=READ, subject_id=handle.request_id, day__gte=handle.day)
+    return [_reading(opening) for opening in openings.order_by("-day", "-id")[:PAGE_SIZE]]
+
+
+def _reading(opening: AuditRecord) -> Reading:
+    try:
+        detail = open_json(Handle(opening.tenant_id, opening.id), field="input", sealed=opening.input)
+        reason = detail["reason"]
+    except (envelope.KeyDestroyed, envelope.Tampered):
+        reason = ""
+    return Reading(opening.user_label, opening.created.astimezone(UTC), reason)
+
+
+def _summary(record: AuditRecord, completion: AuditCompletion | None) -> Summary:
+    return Summary(
+        id=record.id,
+        created=record.created,
+        kind=record.kind,
+        channel=record.channel,
+        user_label=record.user_label,
+        user_id=record.user_id,
+        api_key_id=record.api_key_id,
+        session_ref=record.session_ref,
+        model=record.model,
+        model_version=record.model_version,
+        route=record.route,
+        route_reason=record.route_reason,
+        client_address=record.client_address,
+        conversation_id=record.conversation_id,
+        subject_id=record.subject_id,
+        completion=completion,
+    )
