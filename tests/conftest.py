@@ -5,13 +5,16 @@ Acme Bank and North Fund each have an administrator, a member and a reviewer; `s
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import psycopg
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.db import connections
 from django.test import Client, TransactionTestCase
 
 from console.management.commands.prepare import prepare_schema
+from tenants import envelope
 from tenants.access import Actor, actor_for_user
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
@@ -57,8 +60,6 @@ TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[method-ass
 @pytest.fixture(autouse=True)
 def forget_keys() -> None:
     """Data keys remembered from one test are gone from the database in the next."""
-    from tenants import envelope
-
     envelope.cache.clear()
 
 
@@ -75,13 +76,21 @@ class Company:
         return actor_for_user(user=user, tenant_slug=self.tenant.slug, session_ref="test")
 
 
+@cache
+def _password_hash() -> str:
+    """Hashing is slow on purpose, so the one password is hashed once."""
+    return make_password(PASSWORD)
+
+
+def make_user(email: str, **fields: bool) -> User:
+    return User.objects.create(email=email, password=_password_hash(), **fields)
+
+
 def make_company(slug: str, name: str) -> Company:
     tenant = Tenant.objects.create(slug=slug, name=name)
     people = {}
     for role in Role:
-        user = User.objects.create(email=f"{role}@{slug}.example")
-        user.set_password(PASSWORD)
-        user.save()
+        user = make_user(f"{role}@{slug}.example")
         with tenant_scope(tenant.pk):
             Membership.objects.create(user=user, role=role)
         people[role] = user
@@ -100,16 +109,16 @@ def north(db: None) -> Company:
 
 @pytest.fixture
 def platform_administrator(db: None) -> User:
-    return User.objects.create_user("platform@custos.example", PASSWORD, is_platform_administrator=True)
+    return make_user("platform@custos.example", is_platform_administrator=True)
 
 
 @pytest.fixture
 def stranger(db: None) -> User:
-    return User.objects.create_user("stranger@elsewhere.example", PASSWORD)
+    return make_user("stranger@elsewhere.example")
 
 
 @pytest.fixture
-def client_of(client: Client) -> Callable[[User], Client]:
+def client_of() -> Callable[[User], Client]:
     """A browser in which the given person is signed in."""
 
     def sign_in(user: User) -> Client:

@@ -11,7 +11,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
-from audit import partitions
+from audit.partitions import ensure_partitions
 from console import demo
 from tenants import isolation
 
@@ -48,7 +48,7 @@ def prepare_schema(owner: BaseDatabaseWrapper, *, verbosity: int = 1) -> None:
     _ensure_application_role(owner)
     call_command("migrate", database=owner.alias, interactive=False, verbosity=verbosity)
     isolation.apply(owner)
-    partitions.ensure_ahead()
+    ensure_partitions(owner)
 
 
 def _ensure_application_role(owner: BaseDatabaseWrapper) -> None:

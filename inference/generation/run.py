@@ -1,0 +1,345 @@
+"""One audited generation: begin, receive, record, deliver, close.
+
+The order that matters is in `Generation._deliver`: a batch of text is committed to the audit record first
+and handed to the sink second, so what is delivered is always part of what is recorded. While a commit is in
+flight, further text from the model accumulates and becomes the next batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+from django.conf import settings
+
+from audit import record
+from audit.record import AuditUnavailable, Timings
+from inference import client as inference
+from inference.generation import metrics, running, stream
+from inference.generation.errors import NotRecorded, ShuttingDown, StreamUnavailable
+from inference.registry.selectors import Resolved
+from tenants.access import Actor
+from tenants.database import in_database
+from tenants.ids import uuid7
+
+logger = logging.getLogger(__name__)
+
+Status = Literal["completed", "stopped", "disconnected", "interrupted", "failed", "timed_out", "refused"]
+
+# After these the text already received is still recorded and delivered; after any other, nothing more is.
+_FLUSHED = ("completed", "interrupted")
+_CLOSE_ATTEMPTS_S = (0.0, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to generate, for whom. `request` is the OpenAI-shaped body without `model` and `stream`."""
+
+    actor: Actor
+    channel: Literal["chat", "api"]
+    permission: str
+    kind: Literal["chat", "completion"]
+    request: dict[str, Any]
+    resolved: Resolved
+    conversation_id: UUID | None = None
+    client_address: str = ""
+    request_id: UUID = field(default_factory=uuid7)
+    arrived: float = field(default_factory=time.monotonic)
+
+    @property
+    def key(self) -> stream.StreamKey:
+        return self.actor.tenant_id, self.request_id
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a generation ended. `error_code` is "" when nothing went wrong; see errors.explain."""
+
+    status: Status
+    finish_reason: str = ""
+    usage: inference.Usage = inference.Usage(0, 0)
+    timings: Timings = Timings()
+    error_code: str = ""
+    error_message: str = ""
+    http_status: int = 500
+    retry_after: int | None = None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Speed after the first token; None for answers of one token or none."""
+        if self.timings.ttft_ms is None or self.usage.completion_tokens < 2:
+            return None
+        seconds = max(self.timings.total_ms - self.timings.ttft_ms, 1) / 1000
+        return round((self.usage.completion_tokens - 1) / seconds, 1)
+
+
+class Sink(Protocol):
+    """Where recorded text goes. Raising StreamUnavailable ends the generation as failed."""
+
+    async def batch(self, *, seq: int, text: str, sealed: bytes) -> None: ...
+
+    async def end(self, *, seq: int, ending: Ending) -> None: ...
+
+
+OnEnd = Callable[[str, Ending], Awaitable[None]]
+
+
+async def begin(order: Order, sink: Sink) -> Generation:
+    """Record the intent and return the generation, not yet started: `start` or `abandon` it.
+
+    Raises NotRecorded, StreamUnavailable or ShuttingDown; nothing has been asked of the model then.
+    """
+    if running.of_this_loop().closed:
+        raise ShuttingDown
+    # The heartbeat comes first, so that the reaper never meets a fresh intent without one.
+    await stream.set_alive([order.key])
+    try:
+        handle = await in_database(
+            record.begin,
+            actor=order.actor,
+            channel=order.channel,
+            input=order.request["messages"] if order.kind == "chat" else order.request["prompt"],
+            model=order.resolved.model,
+            model_version=order.resolved.version,
+            route=order.resolved.route,
+            route_reason=order.resolved.reason,
+            parameters={k: v for k, v in order.request.items() if k not in ("messages", "prompt")},
+            conversation_id=order.conversation_id,
+            client_address=order.client_address,
+            request_id=order.request_id,
+        )
+    except AuditUnavailable as error:
+        raise NotRecorded from error
+    return Generation(order=order, handle=handle, sink=sink)
+
+
+class Generation:
+    """A running generation. `stop` may be called from anywhere in its event loop; the first reason wins."""
+
+    def __init__(self, *, order: Order, handle: record.Handle, sink: Sink) -> None:
+        self.order = order
+        self.text = ""  # Everything recorded and delivered so far.
+        self._handle = handle
+        self._sink = sink
+        self._on_end: OnEnd | None = None
+        self._pending: list[str] = []
+        self._wake = asyncio.Event()
+        self._ending: Ending | None = None
+        self._receiver: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._seq = 0
+        self._asked = 0.0
+        self._first_delivery: float | None = None
+        self._arrivals: list[float] = []
+
+    def start(self, on_end: OnEnd | None = None) -> None:
+        """Run as a task of its own. `on_end(text, ending)` runs before the sink hears of the end."""
+        self._on_end = on_end
+        self._task = asyncio.create_task(self._run(), name=f"generation {self.order.request_id}")
+
+    async def abandon(self, error_code: str) -> None:
+        """Close the record of a generation that was begun but must not start."""
+        self._end(Ending("refused", error_code=error_code))
+        await self._close_record()
+        await self._clear_alive()
+
+    def stop(self, status: Status, error_code: str = "") -> None:
+        """End now, giving the model's slot back; text that is not yet recorded is dropped."""
+        self._end(Ending(status, error_code=error_code))
+        if self._receiver is not None:
+            self._receiver.cancel()
+
+    async def wait(self) -> None:
+        """Until the record is closed and the sink has heard of the end."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    # --- Receiving ---------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        client, order = self.order.resolved.client, self.order
+        ask = client.stream_chat if order.kind == "chat" else client.stream_completion
+        body = {**order.request, "model": order.resolved.served_id}
+        self._asked = time.monotonic()
+        try:
+            answer = ask(body, request_id=str(order.request_id), tenant=str(order.actor.tenant_id))
+            async with aclosing(answer) as items:
+                async for item in items:
+                    self._take(item)
+        except inference.InferenceError as error:
+            self._end(_ending_of(error))
+        except Exception:
+            logger.exception("generation %s failed while receiving", order.request_id)
+            self._end(Ending("failed", error_code="internal_error"))
+
+    def _take(self, item: inference.Delta | inference.Finished) -> None:
+        if isinstance(item, inference.Delta):
+            self._arrivals.append(time.monotonic())
+            self._pending.append(item.text)
+            self._wake.set()
+        else:
+            self._end(Ending("completed", finish_reason=item.finish_reason, usage=item.usage))
+
+    def _end(self, ending: Ending) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self._wake.set()
+
+    # --- Recording, then delivering ----------------------------------------------------------
+
+    async def _run(self) -> None:
+        limit = settings.GENERATION_TIME_LIMIT_S
+        deadline = asyncio.get_running_loop().call_later(limit, self.stop, "timed_out", "time_limit")
+        metrics.active.inc()
+        running.of_this_loop().add(self)
+        self._receiver = asyncio.create_task(self._receive())
+        try:
+            await self._deliver_all()
+        except Exception:
+            logger.exception("generation %s failed", self.order.request_id)
+            self._end(Ending("failed", error_code="internal_error"))
+        finally:
+            deadline.cancel()
+            await self._close()
+            running.of_this_loop().discard(self)
+            metrics.active.dec()
+
+    async def _deliver_all(self) -> None:
+        while self._ending is None or (self._pending and self._ending.status in _FLUSHED):
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending and (self._ending is None or self._ending.status in _FLUSHED):
+                text = "".join(self._pending)
+                self._pending.clear()
+                if not await self._deliver(text):
+                    return
+
+    async def _deliver(self, text: str) -> bool:
+        """Record one batch, then hand it over. False when the generation must end here."""
+        seq = self._seq + 1
+        try:
+            sealed = await in_database(record.append, self._handle, seq=seq, text=text)
+        except AuditUnavailable:
+            logger.error("generation %s: the record could not be written, stopping", self.order.request_id)
+            self._fail("audit_lost")
+            return False
+        self._seq = seq
+        self.text += text
+        try:
+            await self._sink.batch(seq=seq, text=text, sealed=sealed)
+        except StreamUnavailable:
+            self._fail("stream_unavailable")
+            return False
+        if self._first_delivery is None:
+            self._first_delivery = time.monotonic()
+        return True
+
+    def _fail(self, error_code: str) -> None:
+        """A failure of ours overrules whatever the model said about its end."""
+        self._ending = Ending("failed", error_code=error_code)
+
+    # --- Closing -----------------------------------------------------------------------------
+
+    async def _close(self) -> None:
+        """Give the model's slot back, close the record, then tell the owner and the sink."""
+        if self._receiver is not None:
+            self._receiver.cancel()
+            await asyncio.gather(self._receiver, return_exceptions=True)
+        ending = await self._close_record()
+        try:
+            if self._on_end is not None:
+                await self._on_end(self.text, ending)
+        except Exception:
+            # The answer is in the record, from which its owner rebuilds it later.
+            logger.exception("generation %s: its answer could not be saved", self.order.request_id)
+        try:
+            await self._sink.end(seq=self._seq + 1, ending=ending)
+        except StreamUnavailable:
+            logger.warning("generation %s: its end could not be published", self.order.request_id)
+        await self._clear_alive()
+        self._count(ending)
+
+    async def _close_record(self) -> Ending:
+        assert self._ending is not None
+        ending = replace(self._ending, timings=self._timings())
+        if not ending.usage.completion_tokens:
+            # Cut off before the model's own count: pieces of text are nearly tokens.
+            ending = replace(ending, usage=inference.Usage(0, len(self._arrivals)))
+        for pause in _CLOSE_ATTEMPTS_S:
+            await asyncio.sleep(pause)
+            try:
+                await in_database(
+                    record.complete,
+                    self._handle,
+                    status=ending.status,
+                    finish_reason=ending.finish_reason,
+                    usage=ending.usage,
+                    timings=ending.timings,
+                    error_code=ending.error_code,
+                )
+                return ending
+            except AuditUnavailable:
+                continue
+        # The reaper will close it from what was recorded.
+        logger.error("generation %s: its record could not be closed", self.order.request_id)
+        return ending if ending.error_code else replace(ending, error_code="audit_not_closed")
+
+    async def _clear_alive(self) -> None:
+        try:
+            await stream.clear_alive(self.order.key)
+        except StreamUnavailable:
+            logger.info("generation %s: its heartbeat runs out by itself", self.order.request_id)
+
+    def _timings(self) -> Timings:
+        """Milliseconds since the request arrived."""
+        arrived = self.order.arrived
+        gaps = [b - a for a, b in zip(self._arrivals, self._arrivals[1:], strict=False)]
+        return Timings(
+            queue_ms=_ms((self._asked or time.monotonic()) - arrived),
+            ttft_ms=None if self._first_delivery is None else _ms(self._first_delivery - arrived),
+            total_ms=_ms(time.monotonic() - arrived),
+            itl_p50_ms=round(statistics.median(gaps) * 1000, 2) if gaps else None,
+        )
+
+    def _count(self, ending: Ending) -> None:
+        channel, model = self.order.channel, self.order.resolved.model
+        timings = ending.timings
+        metrics.generations.labels(channel, ending.status, model).inc()
+        metrics.duration.labels(channel, model).observe(timings.total_ms / 1000)
+        if timings.ttft_ms is not None:
+            metrics.time_to_first_token.labels(channel, model).observe(timings.ttft_ms / 1000)
+        if timings.itl_p50_ms is not None:
+            metrics.inter_token.labels(channel, model).observe(timings.itl_p50_ms / 1000)
+        metrics.tokens.labels("prompt", model).inc(ending.usage.prompt_tokens)
+        metrics.tokens.labels("completion", model).inc(ending.usage.completion_tokens)
+
+
+def _ms(seconds: float) -> int:
+    return max(round(seconds * 1000), 0)
+
+
+def _ending_of(error: inference.InferenceError) -> Ending:
+    """What an error of the inference client means for the record and for the person."""
+    match error:
+        case inference.InferenceBusy():
+            return Ending(
+                "refused", error_code=error.code, http_status=429, retry_after=error.retry_after
+            )
+        case inference.InferenceRejected():
+            return Ending(
+                "refused",
+                error_code=error.code,
+                error_message=error.error.message,
+                http_status=error.error.status,
+            )
+        case inference.InferenceInterrupted():
+            return Ending("interrupted", error_code="inference_interrupted", http_status=502)
+        case _:
+            return Ending("failed", error_code=error.code, http_status=503)

@@ -1,0 +1,69 @@
+"""Reading the registry: from the name somebody asked for to the service that answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from inference.client import InferenceClient
+from inference.registry.models import Deployment, ModelVersion, Route
+from tenants.access import Actor
+
+
+class RouteNotFound(Exception):
+    """No enabled route of that name in this tenant. GET /v1/models lists those there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Everything a generation needs to know about who answers it."""
+
+    route: str  # The name users see.
+    reason: str  # "named" when it was asked for, "default" when nothing was.
+    deployment: str
+    model: str  # The model's name, for records and metrics.
+    version: str  # Exactly which weights, for the record.
+    served_id: str  # The name the inference service knows it by.
+    context_tokens: int
+    client: InferenceClient = field(repr=False)
+
+
+def resolve(actor: Actor, name: str | None) -> Resolved:
+    """The route called `name`, or the default one. Needs the actor's tenant scope; raises RouteNotFound."""
+    routes = usable_routes(actor)
+    wanted = routes.filter(is_default=True) if name is None else routes.filter(name=name)
+    route = wanted.first()
+    if route is None:
+        raise RouteNotFound(name or "")
+    version = route.deployment.version
+    return Resolved(
+        route=route.name,
+        reason="default" if name is None else "named",
+        deployment=route.deployment.name,
+        model=version.name,
+        version=version.label,
+        served_id=version.served_id,
+        context_tokens=version.context_tokens,
+        client=client_of(route.deployment),
+    )
+
+
+def usable_routes(actor: Actor):
+    """The tenant's routes that can answer now, the default one first. Needs the tenant's scope."""
+    return (
+        Route.objects.filter(
+            tenant_id=actor.tenant_id,
+            deployment__enabled=True,
+            deployment__version__state=ModelVersion.State.READY,
+        )
+        .select_related("deployment__version")
+        .order_by("-is_default", "name")
+    )
+
+
+def client_of(deployment: Deployment) -> InferenceClient:
+    """Connections are pooled inside InferenceClient, so making one per request costs nothing."""
+    if deployment.base_url == Deployment.EMBEDDED:
+        return InferenceClient(settings.INFERENCE_URL, settings.INFERENCE_TOKEN)
+    return InferenceClient(deployment.base_url)

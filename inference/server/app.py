@@ -1,0 +1,164 @@
+"""The service's URLs."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from inference.engine.errors import EngineError
+from inference.protocol import (
+    MAX_BODY_BYTES,
+    ApiError,
+    ChatCompletionRequest,
+    CompletionRequest,
+    body_too_large,
+    invalid_request,
+    model_not_found,
+    parse_request,
+)
+from inference.server.answers import Answer, AnswerResponse, error_response, to_api_error
+from inference.server.service import Service
+
+# What may appear in a log line; anything else is replaced rather than trusted.
+_PLAIN = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(service: Service, token: str = "") -> Starlette:
+    """The ASGI application. With a `token`, all but /health need it as a bearer token."""
+
+    async def health(request: Request) -> Response:
+        body = service.health()
+        return JSONResponse(body, 200 if body["state"] == "ready" else 503)
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def models(request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": service.models()})
+
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
+        for entry in service.models():
+            if entry["id"] == name:
+                return JSONResponse(entry)
+        raise model_not_found(name)
+
+    async def chat(request: Request) -> Response:
+        return await _generate(service, request, ChatCompletionRequest)
+
+    async def completions(request: Request) -> Response:
+        return await _generate(service, request, CompletionRequest)
+
+    def guarded(handler: Handler) -> Handler:
+        async def check(request: Request) -> Response:
+            _check_token(request, token)
+            return await handler(request)
+
+        return check
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/metrics", guarded(metrics)),
+            Route("/v1/models", guarded(models)),
+            Route("/v1/models/{name}", guarded(model)),
+            Route("/v1/chat/completions", guarded(chat), methods=["POST"]),
+            Route("/v1/completions", guarded(completions), methods=["POST"]),
+        ],
+        exception_handlers={ApiError: _on_api_error, HTTPException: _on_http_error, Exception: _on_crash},
+    )
+
+
+async def _generate(
+    service: Service, request: Request, kind: type[ChatCompletionRequest | CompletionRequest]
+) -> Response:
+    """Everything that can still be answered by a status; what comes after is AnswerResponse's."""
+    arrived_at = time.monotonic()
+    request_id = _plain_header(request, "x-request-id") or uuid.uuid4().hex
+    tenant = _plain_header(request, "x-custos-tenant")
+    try:
+        service.ready()
+        wire = parse_request(kind, await _read_body(request))
+        engine_request = await asyncio.to_thread(
+            service.engine_request, wire, request_id=request_id, tenant=tenant
+        )
+        stream = service.ready().engine.submit(engine_request)
+    except (ApiError, EngineError) as error:
+        refusal = to_api_error(error) if isinstance(error, EngineError) else error
+        service.metrics.requests.labels(_outcome(refusal)).inc()
+        raise refusal from error
+    except ClientDisconnect:
+        service.metrics.requests.labels("cancelled").inc()
+        return Response(status_code=499)  # Nobody is there to read it.
+    return AnswerResponse(
+        Answer(
+            wire,
+            stream,
+            request_id=request_id,
+            tenant=tenant,
+            arrived_at=arrived_at,
+            metrics=service.metrics,
+        )
+    )
+
+
+def _outcome(error: ApiError) -> str:
+    return {429: "busy", 503: "unavailable", 500: "failed"}.get(error.status, "rejected")
+
+
+async def _read_body(request: Request) -> bytes:
+    """The body, given up as soon as it is known to be too large."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+        raise body_too_large()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise body_too_large()
+    return bytes(body)
+
+
+def _plain_header(request: Request, name: str) -> str:
+    value = request.headers.get(name, "")
+    return value if _PLAIN.fullmatch(value) else ""
+
+
+def _check_token(request: Request, token: str) -> None:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if token and not (scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())):
+        raise ApiError(
+            401,
+            "invalid_api_key",
+            "authentication_error",
+            "The bearer token is missing or wrong. Send the service's token as 'Authorization: Bearer …'.",
+        )
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return error_response(invalid_request(code, message, status=error.status_code))
+
+
+async def _on_crash(request: Request, error: Exception) -> Response:
+    return error_response(ApiError(500, "internal_error", "server_error", "The service failed; try again."))
