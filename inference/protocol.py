@@ -244,7 +244,7 @@ class CompletionRequest(_GenerationRequest):
         return self.max_tokens
 
 
-RequestType = TypeVar("RequestType", ChatCompletionRequest, CompletionRequest)
+RequestType = TypeVar("RequestType", bound=_GenerationRequest)
 
 
 def parse_request(kind: type[RequestType], body: bytes) -> RequestType:

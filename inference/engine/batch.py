@@ -19,7 +19,7 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 def layers_of(cache: DynamicCache) -> Layers:
-    return [(layer.keys, layer.values) for layer in cache.layers]
+    return [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[union-attr,misc]
 
 
 def cache_of(layers: Layers) -> DynamicCache:
@@ -28,7 +28,8 @@ def cache_of(layers: Layers) -> DynamicCache:
     for index, (keys, values) in enumerate(layers):
         # An empty update makes the layer; assigning spares the copy that a full one would make.
         cache.update(keys[:, :, :0], values[:, :, :0], index)
-        cache.layers[index].keys, cache.layers[index].values = keys, values
+        layer = cache.layers[index]
+        layer.keys, layer.values = keys, values  # type: ignore[union-attr]
     return cache
 
 

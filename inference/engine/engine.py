@@ -190,7 +190,7 @@ class Engine:
         """One token for every decoding sequence; returns those that ended."""
         try:
             outcome = self._runner.decode()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
             return [self._fail(self._runner.decoding[0], error)]
         greedy = [
             row
@@ -214,7 +214,7 @@ class Engine:
         """A chunk of a prompt, and the first token after the last chunk; returns it if it ended."""
         try:
             logits = self._runner.prefill(sequence, num_tokens)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
             return [self._fail(sequence, error)]
         return [sequence] if logits is not None and self._advance(sequence, logits) else []
 
@@ -222,7 +222,7 @@ class Engine:
         """Sample unless `token` is given, and send it. True when the sequence ended, well or badly."""
         try:
             return sequence.accept(sequence.sampler.sample(logits) if token is None else token)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
             self._fail(sequence, error)
             return True
 

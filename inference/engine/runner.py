@@ -81,7 +81,7 @@ class Runner:
                     [[sequence.token_ids[-1]]], batch.row(row), [batch.lengths[row]]
                 )
                 self._batch.join(layers, batch.lengths[row] + 1)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
                 outcome.append((sequence, error))
                 continue
             self._decoding.append(sequence)

@@ -59,10 +59,11 @@ def load(folder: ModelFolder, *, dtype: torch.dtype, device: torch.device) -> Lo
         raise UnsupportedModel(
             f"{folder.path} has layers the engine cannot run: {', '.join(sorted(unknown))}."
         )
+    torch.nn.Module.to(model, device)  # As `model.to(device)`, whose types transformers' wrapper hides.
     defaults = model.generation_config
     sampled = bool(defaults.do_sample)
     return LoadedModel(
-        model=model.to(device).eval(),
+        model=model.eval(),
         tokenizer=tokenizer,
         manifest=folder.manifest,
         eos_token_ids=_eos_token_ids(defaults.eos_token_id, tokenizer.eos_token_id),
