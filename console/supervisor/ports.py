@@ -1,14 +1,22 @@
 """Free ports."""
 
 import errno
+import random
 import socket
+
+# Below the range that the kernel takes outgoing ports from, so that a port is still free when its server
+# is started again.
+_RANGE = range(20000, 32000)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port nothing listens on at this moment; the caller must cope with losing a race for it."""
+    for port in random.sample(_RANGE, 50):
+        if port_is_free(host, port):
+            return port
     with socket.socket() as probe:
         probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
+        port = probe.getsockname()[1]
         return port
 
 

@@ -1,0 +1,72 @@
+"""The table of processes: what runs beside the database and Valkey, and with which arguments."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from console.environment import Environment
+from console.supervisor.settings import DEMO_PASSWORD, Addresses
+
+# What a process needs of the machine's environment but not of ours.
+SECRET_VARIABLES = {"DATABASE_URL", "CUSTOS_APP_DATABASE_URL", "REDIS_URL", DEMO_PASSWORD}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One process to keep running.
+
+    `stop_seconds`: how long it may take to finish what it is doing when asked to stop.
+    `essential`: without it there is no product, so the supervisor gives up when it cannot start.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    stop_seconds: float = 10.0
+    essential: bool = False
+
+
+def inference(env: Environment, *, port: int, token: str) -> Process:
+    """The model server. It gets no database, no broker and no key but its own token."""
+    inherited = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
+    models = env.var_dir / "models"
+    return Process(
+        name="inference",
+        argv=(
+            *(sys.executable, "-m", "inference.server", "--model", "smollm2"),
+            *("--host", "127.0.0.1", "--port", str(port), "--models-dir", str(models)),
+        ),
+        env={**inherited, "PYTHONUNBUFFERED": "1", "CUSTOS_INFERENCE_TOKEN": token},
+    )
+
+
+def application(env: Environment, addresses: Addresses, *, token: str) -> list[Process]:
+    """Web, worker and beat, in the order in which they stop."""
+    shared = {
+        **{name: value for name, value in os.environ.items() if name != DEMO_PASSWORD},
+        **addresses.variables(env),
+        "CUSTOS_INFERENCE_TOKEN": token,
+        "PROMETHEUS_MULTIPROC_DIR": str(env.run_dir / "metrics"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    celery = (sys.executable, "-m", "celery", "-A", "console")
+    # Threads: the worker stays one process, so that nothing of it is left when it is killed.
+    worker = ("worker", "--pool", "threads", "--concurrency", "4", "--without-gossip", "--without-mingle")
+    schedule = ("beat", "-S", "django_celery_beat.schedulers:DatabaseScheduler", "--pidfile=")
+    return [
+        Process(name="web", argv=_web(env), env=shared, essential=True),
+        Process(name="beat", argv=(*celery, *schedule, "--loglevel", "WARNING"), env=shared),
+        Process(name="worker", argv=(*celery, *worker, "--loglevel", "WARNING"), env=shared),
+    ]
+
+
+def _web(env: Environment) -> tuple[str, ...]:
+    # Forwarded addresses are believed only when an origin says that there is a proxy in front.
+    proxy = "--proxy-headers" if env.trusted_origins else "--no-proxy-headers"
+    return (
+        *(sys.executable, "-m", "uvicorn", "console.asgi:application"),
+        *("--host", env.host, "--port", str(env.port), proxy, "--no-server-header"),
+        *("--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio"),
+        *("--log-level", "warning", "--no-access-log", "--timeout-graceful-shutdown", "5"),
+    )
