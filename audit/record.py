@@ -44,16 +44,16 @@ class AuditRefused(AuditUnavailable):
 
 
 class Usage(Protocol):
-    """Token counts of a generation."""
+    """Token counts of a generation; None: not known."""
 
     @property
-    def prompt_tokens(self) -> int: ...
+    def prompt_tokens(self) -> int | None: ...
 
     @property
-    def completion_tokens(self) -> int: ...
+    def completion_tokens(self) -> int | None: ...
 
     @property
-    def cached_tokens(self) -> int: ...
+    def cached_tokens(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,9 @@ TEMPLATES = [
     }
 ]
 
+# From a request's arrival to the end of its answer; then the answer is closed as timed out.
+GENERATION_TIME_LIMIT_S = 300
+
 # Two names for one database: everything runs as the plain role; only migrations and isolation run as the owner.
 DATABASE_OPTIONS: dict[str, Any] = {"conn_max_age": None, "conn_health_checks": True}
 DATABASES: dict[str, Any] = {

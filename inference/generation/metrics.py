@@ -7,9 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 _LATENCY_BUCKETS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60)
 _GAP_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 5)
 
-generations = Counter(
-    "custos_generations", "Generations that ended.", ["channel", "status", "model"]
-)
+generations = Counter("custos_generations", "Generations that ended.", ["channel", "status", "model"])
 time_to_first_token = Histogram(
     "custos_time_to_first_token_seconds",
     "From the request's arrival to the first text delivered.",

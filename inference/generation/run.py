@@ -59,13 +59,22 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """Tokens; None: not known, because the answer was cut off before the model counted."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How a generation ended. `error_code` is "" when nothing went wrong; see errors.explain."""
 
     status: Status
     finish_reason: str = ""
-    usage: inference.Usage = inference.Usage(0, 0)
-    timings: Timings = Timings()
+    usage: Counts = Counts()
+    timings: Timings = Timings()  # noqa: RUF009 - frozen
     error_code: str = ""
     error_message: str = ""
     http_status: int = 500
@@ -74,10 +83,10 @@ class Ending:
     @property
     def tokens_per_s(self) -> float | None:
         """Speed after the first token; None for answers of one token or none."""
-        if self.timings.ttft_ms is None or self.usage.completion_tokens < 2:
+        tokens, timings = self.usage.completion_tokens or 0, self.timings
+        if timings.ttft_ms is None or timings.total_ms is None or tokens < 2:
             return None
-        seconds = max(self.timings.total_ms - self.timings.ttft_ms, 1) / 1000
-        return round((self.usage.completion_tokens - 1) / seconds, 1)
+        return round((tokens - 1) / (max(timings.total_ms - timings.ttft_ms, 1) / 1000), 1)
 
 
 class Sink(Protocol):
@@ -185,7 +194,9 @@ class Generation:
             self._pending.append(item.text)
             self._wake.set()
         else:
-            self._end(Ending("completed", finish_reason=item.finish_reason, usage=item.usage))
+            usage = item.usage
+            counts = Counts(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+            self._end(Ending("completed", finish_reason=item.finish_reason, usage=counts))
 
     def _end(self, ending: Ending) -> None:
         if self._ending is None:
@@ -269,9 +280,10 @@ class Generation:
     async def _close_record(self) -> Ending:
         assert self._ending is not None
         ending = replace(self._ending, timings=self._timings())
-        if not ending.usage.completion_tokens:
+        if ending.usage.completion_tokens is None:
             # Cut off before the model's own count: pieces of text are nearly tokens.
-            ending = replace(ending, usage=inference.Usage(0, len(self._arrivals)))
+            ending = replace(ending, usage=Counts(completion_tokens=len(self._arrivals)))
+        self._ending = ending
         for pause in _CLOSE_ATTEMPTS_S:
             await asyncio.sleep(pause)
             try:
@@ -312,13 +324,13 @@ class Generation:
         channel, model = self.order.channel, self.order.resolved.model
         timings = ending.timings
         metrics.generations.labels(channel, ending.status, model).inc()
-        metrics.duration.labels(channel, model).observe(timings.total_ms / 1000)
+        metrics.duration.labels(channel, model).observe((timings.total_ms or 0) / 1000)
         if timings.ttft_ms is not None:
             metrics.time_to_first_token.labels(channel, model).observe(timings.ttft_ms / 1000)
         if timings.itl_p50_ms is not None:
             metrics.inter_token.labels(channel, model).observe(timings.itl_p50_ms / 1000)
-        metrics.tokens.labels("prompt", model).inc(ending.usage.prompt_tokens)
-        metrics.tokens.labels("completion", model).inc(ending.usage.completion_tokens)
+        metrics.tokens.labels("prompt", model).inc(ending.usage.prompt_tokens or 0)
+        metrics.tokens.labels("completion", model).inc(ending.usage.completion_tokens or 0)
 
 
 def _ms(seconds: float) -> int:
@@ -329,9 +341,7 @@ def _ending_of(error: inference.InferenceError) -> Ending:
     """What an error of the inference client means for the record and for the person."""
     match error:
         case inference.InferenceBusy():
-            return Ending(
-                "refused", error_code=error.code, http_status=429, retry_after=error.retry_after
-            )
+            return Ending("refused", error_code=error.code, http_status=429, retry_after=error.retry_after)
         case inference.InferenceRejected():
             return Ending(
                 "refused",

@@ -1,0 +1,266 @@
+"""The chat's websocket: validated frames in, typed frames out, everything authorised anew.
+
+Answers do not run here: they run in `inference.generation` and this socket only follows their streams, so a
+reload, a second tab or another device picks them up where it left off. The channel layer carries hints ("there
+is something new"), never content.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from typing import Any
+from uuid import UUID
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django import db
+from django.utils.translation import gettext as _
+
+from console.chat import exchange, frames, hints, limits, revocation
+from console.chat.errors import ChatError, not_found, too_many_followed
+from console.chat.identity import SignedOut, Visitor, identify, speak
+from console.chat.selectors import Exchange
+from inference.generation import metrics
+from inference.generation.errors import GenerationError, explain
+from tenants.access import Actor, NotVisible
+from tenants.database import in_database
+
+logger = logging.getLogger(__name__)
+
+
+class ChatConsumer(AsyncWebsocketConsumer):
+    """One browser tab. Errors are frames; the socket closes only when its owner may no longer be here."""
+
+    visitor: Visitor
+
+    async def connect(self) -> None:
+        self._tenant_slug: str = self.scope["url_route"]["kwargs"]["slug"]
+        self._followers: dict[UUID, asyncio.Task[None]] = {}
+        self._shut = False
+        self._joined = False
+        self._strikes = 0
+        self._allowance, self._allowance_at = float(limits.FRAME_BURST), time.monotonic()
+        speak(self.scope)
+        # Accepted first, because a browser cannot read why a handshake was refused.
+        await self.accept()
+        actor = await self._authorise()
+        if actor is None:
+            return
+        self._joined = True
+        metrics.sockets.inc()
+        revocation.of_this_loop().add(self)
+        await self.channel_layer.group_add(hints.group_of(actor), self.channel_name)
+        limit = {"text_bytes": limits.TEXT_BYTES}
+        await self._send("hello", tenant=actor.tenant_slug, limits=limit)
+
+    async def disconnect(self, code: int) -> None:
+        self._shut = True
+        self._stop_following()
+        if self._joined:
+            metrics.sockets.dec()
+            revocation.of_this_loop().discard(self)
+            await self.channel_layer.group_discard(hints.group_of(self.visitor.actor), self.channel_name)
+
+    async def shut(self, code: int) -> None:
+        """Deliver nothing more and close."""
+        if not self._shut:
+            self._shut = True
+            self._stop_following()
+            await self.close(code=code)
+
+    # --- Frames in ---------------------------------------------------------------------------
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self._shut:
+            return
+        if not self._within_rate():
+            await self._strike("too_many_messages", _("Too many messages at once. Wait a moment."))
+        elif text_data is None:
+            await self._strike("binary_message", _("Only text messages are understood. Reload the page."))
+        else:
+            self._strikes = 0
+            await self._receive_text(text_data)
+
+    async def _receive_text(self, text: str) -> None:
+        try:
+            frame = frames.parse(text)
+        except frames.FrameError as error:
+            await self._send_error(error.code, error.message, client_id=error.client_id)
+            return
+        if isinstance(frame, frames.Ping):
+            await self._send("pong")
+            return
+        about = {
+            "client_id": getattr(frame, "client_id", None),
+            "generation": getattr(frame, "generation", None),
+        }
+        actor = await self._authorise(**about)
+        if actor is not None:
+            await self._guarded(self._handle(actor, frame), **about)
+
+    async def _handle(self, actor: Actor, frame: frames.Frame) -> None:
+        match frame:
+            case frames.Ask():
+                started = await exchange.ask(actor=actor, frame=frame, client_address=self._address())
+                await self._accepted(actor, frame.client_id, started)
+            case frames.Regenerate():
+                started = await exchange.regenerate(actor=actor, frame=frame, client_address=self._address())
+                await self._accepted(actor, frame.client_id, started)
+            case frames.Stop():
+                await exchange.stop(actor=actor, generation_id=frame.generation)
+            case frames.Resume():
+                self._follow(actor, frame.generation, frame.after)
+
+    async def _accepted(self, actor: Actor, client_id: UUID, started: Exchange) -> None:
+        await self._send("accepted", client_id=str(client_id), **_exchange(started))
+        self._follow(actor, started.generation, 0)
+        await hints.started(self.channel_layer, actor, started.answer_id, origin=self.channel_name)
+
+    # --- Following an answer -------------------------------------------------------------------
+
+    def _follow(self, actor: Actor, generation: UUID, after: int) -> None:
+        """Send the answer from `after` on. Following it again starts anew from there."""
+        before = self._followers.pop(generation, None)
+        if before is not None:
+            before.cancel()
+        if len(self._followers) >= limits.RESUMED_PER_SOCKET:
+            raise too_many_followed()
+        task = asyncio.create_task(
+            self._guarded(self._pass_on(actor, generation, after), generation=generation)
+        )
+        self._followers[generation] = task
+        task.add_done_callback(lambda done: self._forget(generation, done))
+
+    async def _pass_on(self, actor: Actor, generation: UUID, after: int) -> None:
+        async for piece in exchange.follow(actor=actor, generation_id=generation, after=after):
+            if piece.end is None:
+                await self._send("delta", generation=str(generation), seq=piece.seq, text=piece.text)
+            else:
+                await self._send("done", generation=str(generation), seq=piece.seq, **_done(piece.end))
+
+    def _forget(self, generation: UUID, task: asyncio.Task[None]) -> None:
+        if self._followers.get(generation) is task:
+            del self._followers[generation]
+
+    def _stop_following(self) -> None:
+        for task in self._followers.values():
+            task.cancel()
+
+    # --- Hints from the channel layer ------------------------------------------------------------
+
+    async def chat_started(self, event: dict[str, Any]) -> None:
+        """Another tab of the same person started an answer."""
+        if event["origin"] == self.channel_name or self._shut:
+            return
+        actor = await self._authorise()
+        if actor is not None:
+            await self._guarded(self._tell_started(actor, UUID(event["answer"])))
+
+    async def _tell_started(self, actor: Actor, answer_id: UUID) -> None:
+        await self._send("started", **_exchange(await in_database(hints.exchange_for, actor, answer_id)))
+
+    async def chat_renamed(self, event: dict[str, Any]) -> None:
+        """A conversation of the same person got another title."""
+        if self._shut:
+            return
+        actor = await self._authorise()
+        if actor is not None:
+            await self._guarded(self._tell_title(actor, UUID(event["conversation"])))
+
+    async def _tell_title(self, actor: Actor, conversation_id: UUID) -> None:
+        title = await in_database(hints.title_for, actor, conversation_id)
+        await self._send("title", conversation=str(conversation_id), title=title)
+
+    # --- Common ------------------------------------------------------------------------------
+
+    async def _authorise(self, **about: UUID | None) -> Actor | None:
+        """The actor as of now. None after telling the browser why not, and closing if it must go."""
+        session = self.scope["session"]
+        try:
+            self.visitor = await in_database(
+                identify, session_key=session.session_key, tenant_slug=self._tenant_slug
+            )
+        except SignedOut:
+            await self.shut(revocation.SIGNED_OUT)
+        except NotVisible:
+            await self.shut(revocation.NOT_FOUND)
+        except db.Error:
+            logger.exception("who is at a chat socket could not be established")
+            # Nothing can be recorded either, and that is what matters to the person.
+            await self._send_error("audit_unavailable", explain("audit_unavailable"), **about)
+            if not self._joined:
+                await self.shut(revocation.TRY_AGAIN_LATER)
+        else:
+            return self.visitor.actor
+        return None
+
+    async def _guarded(self, work: Any, **about: UUID | None) -> None:
+        """Run `work`; whatever goes wrong becomes an error frame about the same thing."""
+        try:
+            await work
+        except ChatError as error:
+            await self._send_error(error.code, str(error.message), **about)
+        except NotVisible:
+            missing = not_found()
+            await self._send_error(missing.code, str(missing.message), **about)
+        except GenerationError as error:
+            await self._send_error(error.code, explain(error.code), **about)
+        except db.Error:
+            logger.exception("a chat message failed in the database")
+            await self._send_error("audit_unavailable", explain("audit_unavailable"), **about)
+        except Exception:
+            logger.exception("a chat message failed")
+            await self._send_error("internal_error", explain("internal_error"), **about)
+
+    def _within_rate(self) -> bool:
+        """A token bucket: FRAMES_PER_SECOND sustained, FRAME_BURST at once."""
+        now = time.monotonic()
+        earned = (now - self._allowance_at) * limits.FRAMES_PER_SECOND
+        self._allowance, self._allowance_at = min(self._allowance + earned, limits.FRAME_BURST), now
+        if self._allowance < 1:
+            return False
+        self._allowance -= 1
+        return True
+
+    async def _strike(self, code: str, message: str) -> None:
+        self._strikes += 1
+        if self._strikes >= limits.BAD_FRAMES_BEFORE_CLOSE:
+            await self.shut(4400)
+        else:
+            await self._send_error(code, message)
+
+    def _address(self) -> str:
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    async def _send_error(self, code: str, message: str, **about: UUID | None) -> None:
+        known = {name: str(value) for name, value in about.items() if value is not None}
+        await self._send("error", code=code, message=message, **known)
+
+    async def _send(self, type: str, **fields: Any) -> None:
+        if not self._shut:
+            await self.send(text_data=json.dumps({"type": type, **fields}, ensure_ascii=False))
+
+
+def _exchange(started: Exchange) -> dict[str, Any]:
+    regenerated = started.regenerated
+    return {
+        "conversation": {"id": str(started.conversation_id), "title": started.title},
+        "question": {"id": str(started.question_id), "text": started.question_text},
+        "answer": {"id": str(started.answer_id)},
+        "generation": str(started.generation),
+        "regenerated": str(regenerated) if regenerated else None,
+    }
+
+
+def _done(end: dict[str, Any]) -> dict[str, Any]:
+    code = end["error_code"]
+    return {
+        "status": end["status"],
+        "finish_reason": end["finish_reason"],
+        "usage": {name: end[name] for name in ("prompt_tokens", "completion_tokens")},
+        "timings": {name: end[name] for name in ("ttft_ms", "tokens_per_s")},
+        "error": {"code": code, "message": explain(code)} if code else None,
+    }

@@ -1,0 +1,200 @@
+"""Asking, following and stopping, from the socket's side: authorise, record, store, start."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+
+from audit import record
+from console.chat import access, selectors, services
+from console.chat.errors import ChatError
+from console.chat.frames import Ask, Regenerate
+from console.chat.models import Message
+from inference.generation import run, running, stream
+from inference.generation.run import Ending, Order
+from tenants.access import Actor, NotVisible
+from tenants.database import in_database
+from tenants.roles import CHAT_USE
+from tenants.scope import tenant_scope
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSink:
+    """Hands an answer to whoever reads its Valkey stream; only sealed text goes there."""
+
+    key: stream.StreamKey
+
+    async def batch(self, *, seq: int, text: str, sealed: bytes) -> None:
+        expire_s = settings.GENERATION_TIME_LIMIT_S + stream.KEEP_S
+        await stream.publish(self.key, seq=seq, sealed=sealed, expire_s=expire_s)
+
+    async def end(self, *, seq: int, ending: Ending) -> None:
+        end = {
+            "status": ending.status,
+            "finish_reason": ending.finish_reason,
+            "error_code": ending.error_code,
+            "ttft_ms": ending.timings.ttft_ms,
+            "tokens_per_s": ending.tokens_per_s,
+            "prompt_tokens": ending.usage.prompt_tokens,
+            "completion_tokens": ending.usage.completion_tokens,
+        }
+        await stream.publish_end(self.key, seq=seq, end=end)
+
+
+async def ask(*, actor: Actor, frame: Ask, client_address: str) -> selectors.Exchange:
+    """Start answering a new question, or find what this client_id asked before.
+
+    Raises ChatError, NotVisible or a GenerationError; nothing was asked of the model then.
+    """
+    arrived = time.monotonic()
+    plan = await in_database(
+        services.plan_ask,
+        actor=actor,
+        client_id=frame.client_id,
+        conversation_id=frame.conversation,
+        text=frame.text,
+        route=frame.route,
+    )
+    return await _carry_out(actor, plan, client_address, arrived)
+
+
+async def regenerate(*, actor: Actor, frame: Regenerate, client_address: str) -> selectors.Exchange:
+    """Start a further answer to an old question. As `ask` otherwise."""
+    arrived = time.monotonic()
+    plan = await in_database(
+        services.plan_regenerate,
+        actor=actor,
+        client_id=frame.client_id,
+        conversation_id=frame.conversation,
+        answer_id=frame.answer,
+    )
+    return await _carry_out(actor, plan, client_address, arrived)
+
+
+async def _carry_out(
+    actor: Actor, plan: services.Plan | selectors.Exchange, client_address: str, arrived: float
+) -> selectors.Exchange:
+    if isinstance(plan, selectors.Exchange):
+        return plan
+    order = Order(
+        actor=actor,
+        channel="chat",
+        permission=CHAT_USE,
+        kind="chat",
+        request=plan.request,
+        resolved=plan.resolved,
+        conversation_id=plan.conversation_id,
+        client_address=client_address,
+        arrived=arrived,
+    )
+    generation = await run.begin(order, StreamSink(order.key))
+    try:
+        exchange = await in_database(services.store, actor=actor, plan=plan, generation=order.request_id)
+    except services.AlreadyAsked:
+        await generation.abandon("already_asked")
+        earlier = await in_database(services.asked_before, actor=actor, client_id=plan.client_id)
+        if earlier is None:
+            raise
+        return earlier
+    except Exception as error:
+        await generation.abandon(error.code if isinstance(error, ChatError) else "not_stored")
+        raise
+    generation.start(on_end=partial(_save, actor.tenant_id, exchange.answer_id))
+    return exchange
+
+
+async def _save(tenant_id: UUID, answer_id: UUID, text: str, ending: Ending) -> None:
+    await in_database(
+        services.finish_answer, tenant_id=tenant_id, answer_id=answer_id, text=text, ending=ending
+    )
+
+
+async def stop(*, actor: Actor, generation_id: UUID) -> None:
+    """Stop an answer, whichever process writes it. Raises NotVisible, StreamUnavailable."""
+    await in_database(_require_generation, actor, generation_id, access.CHANGE)
+    await stop_everywhere(actor.tenant_id, generation_id)
+
+
+async def stop_everywhere(tenant_id: UUID, generation_id: UUID) -> None:
+    """Stop a generation that the caller may stop. Raises StreamUnavailable."""
+    here = running.of_this_loop().get(generation_id)
+    if here is not None:
+        here.stop("stopped")
+    else:
+        await stream.request_stop((tenant_id, generation_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a follower gets: text with its sequence number, or the end."""
+
+    seq: int
+    text: str = ""
+    end: dict[str, Any] | None = None
+
+
+async def follow(*, actor: Actor, generation_id: UUID, after: int) -> AsyncIterator[Piece]:
+    """An answer's text from sequence number `after` on, live, and its end. Raises NotVisible, StreamUnavailable.
+
+    When the stream is gone (expired, or its process died), text and end come from the audit record.
+    """
+    await in_database(_require_generation, actor, generation_id, access.VIEW)
+    try:
+        async for entries in stream.read((actor.tenant_id, generation_id)):
+            for piece in await in_database(_opened, actor.tenant_id, generation_id, entries, after):
+                yield piece
+    except stream.StreamGone:
+        for piece in await in_database(_settled, actor, generation_id, after):
+            yield piece
+
+
+def _require_generation(actor: Actor, generation_id: UUID, permission: str) -> None:
+    with tenant_scope(actor.tenant_id):
+        access.access_generation(actor, generation_id, permission)
+
+
+def _opened(tenant_id: UUID, generation_id: UUID, entries: list[stream.Entry], after: int) -> list[Piece]:
+    handle = record.Handle(tenant_id, generation_id)
+    with tenant_scope(tenant_id):
+        return [
+            Piece(entry.seq, end=entry.end)
+            if entry.end is not None
+            else Piece(entry.seq, record.open_output(handle, seq=entry.seq, sealed=entry.sealed))
+            for entry in entries
+            if entry.end is not None or entry.seq > after
+        ]
+
+
+def _settled(actor: Actor, generation_id: UUID, after: int) -> list[Piece]:
+    """The rest of an answer that nobody writes any more, from the record."""
+    services.reconcile(actor=actor, answers=Q(generation=generation_id))
+    with tenant_scope(actor.tenant_id):
+        answer = Message.objects.filter(generation=generation_id).first()
+        if answer is None:
+            raise NotVisible(access.VIEW)
+        recorded = selectors.recorded_answer(answer)
+        pieces = [Piece(seq, text) for seq, text in recorded.chunks if seq > after]
+        end = {name: getattr(answer, name) for name in _END_COLUMNS}
+        last = recorded.chunks[-1][0] if recorded.chunks else 0
+        return [*pieces, Piece(last + 1, end=end)]
+
+
+_END_COLUMNS = (
+    "status",
+    "finish_reason",
+    "error_code",
+    "ttft_ms",
+    "tokens_per_s",
+    "prompt_tokens",
+    "completion_tokens",
+)

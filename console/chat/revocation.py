@@ -1,0 +1,92 @@
+"""Closes sockets whose owner signed out or lost access: one task per process looks twice a second.
+
+All sockets are asked about together (sessions and users in one query each, memberships one query a tenant), so
+the cost does not grow with what people do. When the question cannot be answered for FAIL_CLOSED_S, every socket
+is closed: without the database nobody's rights are known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+from console.chat.identity import SignedOut, Visitor, no_longer_valid
+from tenants.database import in_database
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 0.5
+FAIL_CLOSED_S = 4.0
+
+SIGNED_OUT, NOT_FOUND, TRY_AGAIN_LATER = 4401, 4404, 1013
+
+
+class Socket(Protocol):
+    """What the watcher needs of a consumer."""
+
+    visitor: Visitor
+
+    async def shut(self, code: int) -> None: ...
+
+
+class Watcher:
+    """The open sockets of one event loop."""
+
+    def __init__(self) -> None:
+        self._sockets: set[Socket] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def add(self, socket: Socket) -> None:
+        self._sockets.add(socket)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch(), name="socket revocation")
+
+    def discard(self, socket: Socket) -> None:
+        self._sockets.discard(socket)
+
+    async def _watch(self) -> None:
+        last_answer = time.monotonic()
+        question: asyncio.Task[dict[Visitor, type[Exception]]] | None = None
+        while self._sockets:
+            await asyncio.sleep(EVERY_S)
+            if question is None:
+                visitors = {socket.visitor for socket in self._sockets}
+                question = asyncio.create_task(in_database(no_longer_valid, visitors))
+            # A question that hangs stays the only one: a stuck database gets no pile of them.
+            await asyncio.wait([question], timeout=EVERY_S)
+            if question.done():
+                if question.exception() is None:
+                    last_answer = time.monotonic()
+                    self._close_those(question.result())
+                question = None
+            if time.monotonic() - last_answer > FAIL_CLOSED_S:
+                logger.error("sockets are closed: whether they are still allowed cannot be known")
+                self._shut(self._sockets, TRY_AGAIN_LATER)
+
+    def _close_those(self, gone: dict[Visitor, type[Exception]]) -> None:
+        for visitor, reason in gone.items():
+            code = SIGNED_OUT if reason is SignedOut else NOT_FOUND
+            self._shut({socket for socket in self._sockets if socket.visitor == visitor}, code)
+
+    def _shut(self, sockets: set[Socket], code: int) -> None:
+        """Each in a task of its own: a slow goodbye must not delay the next."""
+        for socket in list(sockets):
+            self._sockets.discard(socket)
+            task = asyncio.create_task(socket.shut(code))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Watcher] = WeakKeyDictionary()
+
+
+def of_this_loop() -> Watcher:
+    """The running event loop's sockets; a server process has one loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _of_loop:
+        _of_loop[loop] = Watcher()
+    return _of_loop[loop]

@@ -1,0 +1,174 @@
+"""Reading conversations. Every function needs the actor's tenant scope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from audit import record
+from audit.models import AuditChunk, AuditCompletion
+from console.chat import access, limits, sealing
+from console.chat.models import Conversation, Message
+from console.chat.prompt import Turn
+from inference.registry.selectors import usable_routes
+from tenants.access import Actor
+from tenants.ids import day_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A question and one answer to it, as the browser needs them."""
+
+    conversation_id: UUID
+    title: str
+    question_id: UUID
+    question_text: str
+    answer_id: UUID
+    generation: UUID
+    regenerated: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What the audit record holds of an answer."""
+
+    chunks: list[tuple[int, str]]  # (sequence number, text)
+    outcome: dict[str, Any]  # Columns of Message.
+
+    @property
+    def text(self) -> str:
+        return "".join(text for _seq, text in self.chunks)
+
+
+def asked_before(actor: Actor, client_id: UUID) -> Exchange | None:
+    """What this client_id already asked, so that a question repeated after a lost connection is asked once."""
+    answer = Message.objects.filter(author_id=actor.user_id, client_id=client_id).first()
+    if answer is None:
+        return None
+    access.access_conversation(actor, answer.conversation_id)
+    return exchange_of(answer)
+
+
+def exchange_for(actor: Actor, answer_id: UUID) -> Exchange:
+    """Raises NotVisible."""
+    answer = Message.objects.filter(pk=answer_id, generation__isnull=False).first()
+    if answer is None:
+        raise access.NotVisible(access.VIEW)
+    access.access_conversation(actor, answer.conversation_id)
+    return exchange_of(answer)
+
+
+def exchange_of(answer: Message, *, regenerated: UUID | None = None) -> Exchange:
+    """An answer with its question. The answer before it is looked up unless it is given."""
+    question, conversation = answer.question, answer.conversation
+    assert question is not None and answer.generation is not None
+    if regenerated is None:
+        earlier = question.answers.filter(pk__lt=answer.pk).order_by("-pk")
+        regenerated = earlier.values_list("pk", flat=True).first()
+    return Exchange(
+        conversation_id=conversation.pk,
+        title=title_of(conversation),
+        question_id=question.pk,
+        question_text=text_of(question),
+        answer_id=answer.pk,
+        generation=answer.generation,
+        regenerated=regenerated,
+    )
+
+
+def turns_before(conversation: Conversation, question: Message | None) -> list[Turn]:
+    """The answered questions before `question` (or all), each with its newest answer that holds any text."""
+    messages = conversation.messages.order_by("pk")
+    answers: dict[UUID, str] = {}
+    questions: list[Message] = []
+    for message in messages:
+        if question is not None and message.pk >= question.pk and message.role == Message.Role.USER:
+            break
+        if message.role == Message.Role.USER:
+            questions.append(message)
+        elif message.question_id and (text := text_of(message)):
+            answers[message.question_id] = text
+    return [Turn(text_of(q), answers[q.pk]) for q in questions if q.pk in answers]
+
+
+def recorded_answer(answer: Message) -> Recorded:
+    """An answer as the audit record has it; "interrupted" when nobody has closed the record yet."""
+    assert answer.generation is not None
+    handle = record.Handle(answer.tenant_id, answer.generation)
+    chunks = AuditChunk.objects.filter(day=handle.day, request_id=handle.request_id).order_by("seq")
+    texts = [
+        (seq, record.open_output(handle, seq=seq, sealed=sealed))
+        for seq, sealed in chunks.values_list("seq", "sealed")
+    ]
+    completion = AuditCompletion.objects.filter(day=handle.day, request_id=handle.request_id).first()
+    if completion is None or completion.status not in Message.Status:
+        return Recorded(
+            chunks=texts, outcome={"status": Message.Status.INTERRUPTED, "error_code": "interrupted"}
+        )
+    copied = ("status", "finish_reason", "error_code", "ttft_ms", "prompt_tokens", "completion_tokens")
+    outcome = {name: getattr(completion, name) for name in copied}
+    return Recorded(chunks=texts, outcome={**outcome, "tokens_per_s": completion.tokens_per_s})
+
+
+def page_data(actor: Actor, conversation_id: UUID | None) -> dict[str, Any]:
+    """Everything the chat page starts from, ready for JSON. Raises NotVisible."""
+    conversation = access.access_conversation(actor, conversation_id) if conversation_id else None
+    listed = access.visible_conversations(actor)[: limits.CONVERSATIONS_LISTED]
+    return {
+        "tenant": {"slug": actor.tenant_slug, "name": actor.tenant_name},
+        "conversation": conversation and {"id": str(conversation.pk), "title": title_of(conversation)},
+        "conversations": [
+            {"id": str(c.pk), "title": title_of(c), "updated": c.updated.isoformat()} for c in listed
+        ],
+        "messages": _messages(conversation.messages.order_by("pk")) if conversation else [],
+        "routes": [{"name": r.name, "label": r.label} for r in usable_routes(actor)],
+        "limits": {"text_bytes": limits.TEXT_BYTES},
+    }
+
+
+def _messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": str(message.pk),
+            "role": message.role,
+            "text": text_of(message),
+            "status": message.status,
+            "created": message.created.isoformat(),
+            "generation": str(message.generation) if message.generation else None,
+            "active": message.is_generating,
+            "answers": str(message.question_id) if message.question_id else None,
+            "error": message.error_code,
+            "meta": {
+                "model": message.route,
+                "ttft_ms": message.ttft_ms,
+                "tokens_per_s": message.tokens_per_s,
+                "prompt_tokens": message.prompt_tokens,
+                "completion_tokens": message.completion_tokens,
+            },
+        }
+        for message in messages
+    ]
+
+
+def text_of(message: Message) -> str:
+    """The message's text; "" while it is being written."""
+    if not message.sealed_content:
+        return ""
+    return sealing.open_content(
+        tenant_id=message.tenant_id,
+        conversation_id=message.conversation_id,
+        message_id=message.pk,
+        day=day_of(message.pk),
+        sealed=message.sealed_content,
+    )
+
+
+def title_of(conversation: Conversation) -> str:
+    return sealing.open_title(
+        tenant_id=conversation.tenant_id,
+        conversation_id=conversation.pk,
+        day=day_of(conversation.pk),
+        sealed=conversation.sealed_title,
+    )

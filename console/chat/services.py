@@ -1,0 +1,285 @@
+"""Writing conversations. Every function opens the actor's tenant scope and has committed when it returns.
+
+Asking is in two steps, because the audit record must exist before anything else does: `plan_ask` decides
+whether the question may be asked and what the model will be sent, and `store` keeps question and answer once
+the intent is recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError
+from django.db.models import Q
+
+from console.chat import access, errors, limits, prompt, sealing, selectors
+from console.chat.models import Conversation, Message
+from inference.generation import stream
+from inference.generation.run import Ending
+from inference.registry.selectors import Resolved, RouteNotFound, resolve
+from tenants import clock
+from tenants.access import Actor
+from tenants.ids import day_of, uuid7
+from tenants.scope import tenant_scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A question that may be asked; nothing of it is stored yet."""
+
+    client_id: UUID
+    conversation_id: UUID
+    new_title: str  # "" for a conversation that exists.
+    question_id: UUID
+    question_text: str
+    regenerated: UUID | None  # The answer that this one stands beside; None for a new question.
+    resolved: Resolved
+    request: dict[str, Any]  # For the model.
+
+
+class AlreadyAsked(Exception):
+    """Look the earlier exchange up; see `asked_before`."""
+
+
+def plan_ask(
+    *, actor: Actor, client_id: UUID, conversation_id: UUID | None, text: str, route: str | None
+) -> Plan | selectors.Exchange:
+    """A new question. An Exchange comes back when this client_id was asked before. Raises ChatError, NotVisible."""
+    with tenant_scope(actor.tenant_id):
+        asked = selectors.asked_before(actor, client_id)
+        if asked is not None:
+            return asked
+        turns: list[prompt.Turn] = []
+        if conversation_id is not None:
+            conversation = access.access_conversation(actor, conversation_id, access.CHANGE)
+            _require_idle(actor, Q(conversation=conversation))
+            turns = selectors.turns_before(conversation, None)
+        _require_room(actor)
+        resolved = _resolve(actor, route)
+        return Plan(
+            client_id=client_id,
+            conversation_id=conversation_id or uuid7(),
+            new_title="" if conversation_id else title_of(text),
+            question_id=uuid7(),
+            question_text=text,
+            regenerated=None,
+            resolved=resolved,
+            request=_request(turns, text, resolved),
+        )
+
+
+def plan_regenerate(
+    *, actor: Actor, client_id: UUID, conversation_id: UUID, answer_id: UUID
+) -> Plan | selectors.Exchange:
+    """A further answer to an old question; earlier answers stay. As `plan_ask` otherwise."""
+    with tenant_scope(actor.tenant_id):
+        asked = selectors.asked_before(actor, client_id)
+        if asked is not None:
+            return asked
+        conversation = access.access_conversation(actor, conversation_id, access.CHANGE)
+        answer = (
+            Message.objects.filter(pk=answer_id, conversation=conversation, role=Message.Role.ASSISTANT)
+            .select_related("question")
+            .first()
+        )
+        if answer is None or answer.question is None:
+            raise errors.not_found()
+        _require_idle(actor, Q(conversation=conversation))
+        _require_room(actor)
+        resolved = _resolve(actor, answer.route)
+        text = selectors.text_of(answer.question)
+        return Plan(
+            client_id=client_id,
+            conversation_id=conversation.pk,
+            new_title="",
+            question_id=answer.question.pk,
+            question_text=text,
+            regenerated=answer.pk,
+            resolved=resolved,
+            request=_request(selectors.turns_before(conversation, answer.question), text, resolved),
+        )
+
+
+def store(*, actor: Actor, plan: Plan, generation: UUID) -> selectors.Exchange:
+    """Keep the question and the answer that is about to be written. The intent must be recorded already.
+
+    Raises AlreadyAsked when another socket asked with this client_id at the same moment, and ChatError when
+    one asked in this conversation.
+    """
+    try:
+        with tenant_scope(actor.tenant_id):
+            if plan.new_title:
+                _create_conversation(actor, plan)
+            else:
+                access.access_conversation(actor, plan.conversation_id, access.CHANGE)
+                Conversation.objects.filter(pk=plan.conversation_id).update(updated=clock.now())
+            if plan.regenerated is None:
+                _create_question(actor, plan)
+            answer = Message.objects.create(
+                conversation_id=plan.conversation_id,
+                author_id=actor.user_id,
+                role=Message.Role.ASSISTANT,
+                question_id=plan.question_id,
+                sealed_content=b"",
+                status=Message.Status.GENERATING,
+                client_id=plan.client_id,
+                generation=generation,
+                route=plan.resolved.route,
+                model=plan.resolved.model,
+            )
+            return selectors.exchange_of(answer, regenerated=plan.regenerated)
+    except IntegrityError as error:
+        if "chat_asked_once" in str(error):
+            raise AlreadyAsked from error
+        raise errors.conversation_busy() from error
+
+
+def asked_before(*, actor: Actor, client_id: UUID) -> selectors.Exchange | None:
+    """What this client_id asked."""
+    with tenant_scope(actor.tenant_id):
+        return selectors.asked_before(actor, client_id)
+
+
+def finish_answer(*, tenant_id: UUID, answer_id: UUID, text: str, ending: Ending) -> None:
+    """Keep the answer's text and how it ended. A conversation deleted meanwhile stays deleted."""
+    with tenant_scope(tenant_id):
+        answer = Message.objects.filter(pk=answer_id).first()
+        if answer is None:
+            return
+        Message.objects.filter(pk=answer_id).update(
+            sealed_content=_sealed(answer, text),
+            status=ending.status,
+            finish_reason=ending.finish_reason,
+            error_code=ending.error_code,
+            ttft_ms=ending.timings.ttft_ms,
+            tokens_per_s=ending.tokens_per_s,
+            prompt_tokens=ending.usage.prompt_tokens,
+            completion_tokens=ending.usage.completion_tokens,
+        )
+
+
+def reconcile(*, actor: Actor, answers: Q) -> None:
+    """Settle answers whose process died: their text comes from the audit record. Raises StreamUnavailable."""
+    with tenant_scope(actor.tenant_id):
+        waiting = list(Message.objects.filter(answers, status=Message.Status.GENERATING))
+        alive = stream.alive_among([(actor.tenant_id, answer.generation) for answer in waiting])
+        for answer in waiting:
+            if (actor.tenant_id, answer.generation) not in alive:
+                _settle(answer)
+
+
+def rename(*, actor: Actor, conversation_id: UUID, title: str) -> str:
+    """Give a conversation another title; the cleaned title comes back. Raises NotVisible, ChatError."""
+    with tenant_scope(actor.tenant_id):
+        conversation = access.access_conversation(actor, conversation_id, access.CHANGE)
+        cleaned = " ".join(title.split())[: limits.TITLE_CHARACTERS_MAX].strip()
+        if not cleaned or "\x00" in cleaned:
+            raise errors.title_empty()
+        conversation.sealed_title = _sealed_title(actor.tenant_id, conversation.pk, cleaned)
+        conversation.save(update_fields=["sealed_title"])
+        return cleaned
+
+
+def delete(*, actor: Actor, conversation_id: UUID) -> list[UUID]:
+    """Delete a conversation and its messages; the audit record stays. Running generations come back, to stop."""
+    with tenant_scope(actor.tenant_id):
+        conversation = access.access_conversation(actor, conversation_id, access.DELETE)
+        running = conversation.messages.filter(status=Message.Status.GENERATING)
+        generations = list(running.values_list("generation", flat=True))
+        conversation.delete()
+        return generations
+
+
+def title_of(text: str) -> str:
+    """A title from a question: its first words."""
+    line = " ".join(text.replace("\x00", "").split())
+    if len(line) <= limits.TITLE_CHARACTERS:
+        return line
+    cut = line[: limits.TITLE_CHARACTERS]
+    # Break at a word's end where the language has spaces.
+    head = cut.rsplit(" ", 1)[0]
+    return (head if len(head) > limits.TITLE_CHARACTERS // 2 else cut) + "…"
+
+
+# --- Parts -----------------------------------------------------------------------------------------
+
+
+def _resolve(actor: Actor, route: str | None) -> Resolved:
+    try:
+        return resolve(actor, route)
+    except RouteNotFound as error:
+        raise errors.route_not_found() from error
+
+
+def _request(turns: list[prompt.Turn], question: str, resolved: Resolved) -> dict[str, Any]:
+    # At least half the context stays for what was said.
+    answer_tokens = min(limits.ANSWER_TOKENS, resolved.context_tokens // 2)
+    messages = prompt.messages_for(
+        turns, question, context_tokens=resolved.context_tokens, answer_tokens=answer_tokens
+    )
+    return {"messages": messages, "max_tokens": answer_tokens, **limits.PARAMETERS}
+
+
+def _require_idle(actor: Actor, answers: Q) -> None:
+    """Answers left over by a dead process do not count: they are settled first."""
+    generating = Message.objects.filter(answers, status=Message.Status.GENERATING)
+    if generating.exists():
+        reconcile(actor=actor, answers=answers)
+        if generating.exists():
+            raise errors.conversation_busy()
+
+
+def _require_room(actor: Actor) -> None:
+    own = Q(author_id=actor.user_id)
+    generating = Message.objects.filter(own, status=Message.Status.GENERATING)
+    if generating.count() >= limits.RUNNING_PER_USER:
+        reconcile(actor=actor, answers=own)
+        if generating.count() >= limits.RUNNING_PER_USER:
+            raise errors.too_many_answers()
+
+
+def _create_conversation(actor: Actor, plan: Plan) -> None:
+    conversation = Conversation.objects.create(
+        pk=plan.conversation_id,
+        owner_id=actor.user_id,
+        sealed_title=_sealed_title(actor.tenant_id, plan.conversation_id, plan.new_title),
+    )
+    access.grant_to_owner(conversation)
+
+
+def _create_question(actor: Actor, plan: Plan) -> None:
+    question = Message(
+        pk=plan.question_id,
+        tenant_id=actor.tenant_id,
+        conversation_id=plan.conversation_id,
+        author_id=actor.user_id,
+        role=Message.Role.USER,
+    )
+    question.sealed_content = _sealed(question, plan.question_text)
+    question.save(force_insert=True)
+
+
+def _settle(answer: Message) -> None:
+    recorded = selectors.recorded_answer(answer)
+    # Conditional, because a slow process may be saving the same answer at this moment.
+    Message.objects.filter(pk=answer.pk, status=Message.Status.GENERATING).update(
+        sealed_content=_sealed(answer, recorded.text), **recorded.outcome
+    )
+
+
+def _sealed(message: Message, text: str) -> bytes:
+    return sealing.seal_content(
+        tenant_id=message.tenant_id,
+        conversation_id=message.conversation_id,
+        message_id=message.pk,
+        day=day_of(message.pk),
+        text=text,
+    )
+
+
+def _sealed_title(tenant_id: UUID, conversation_id: UUID, title: str) -> bytes:
+    return sealing.seal_title(
+        tenant_id=tenant_id, conversation_id=conversation_id, day=day_of(conversation_id), title=title
+    )
