@@ -1,0 +1,40 @@
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from console import environment
+
+
+def test_a_secret_is_made_once_and_is_closed_to_others(tmp_path: Path) -> None:
+    first = environment.secret(tmp_path, "token")
+    assert environment.secret(tmp_path, "token") == first
+    assert stat.S_IMODE((tmp_path / "secrets" / "token").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+
+
+def test_processes_that_ask_at_once_get_the_same_secret(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        made = set(pool.map(lambda _: environment.secret(tmp_path, "token"), range(64)))
+    assert len(made) == 1
+    assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["token"], "no temporary file is left"
+
+
+def test_the_process_environment_goes_before_what_the_supervisor_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "environment.json").write_text('{"CUSTOS_INFERENCE_URL": "written", "CUSTOS_PORT": "8123"}')
+    monkeypatch.setenv("CUSTOS_VAR_DIR", str(tmp_path))
+    monkeypatch.setenv("CUSTOS_INFERENCE_URL", "given")
+    monkeypatch.delenv("CUSTOS_PORT", raising=False)
+    loaded = environment.load()
+    assert (loaded.inference_url, loaded.port) == ("given", 8123)
+
+
+@pytest.mark.parametrize("wrong", ["http", "0", "70000", "-1", "80 80"])
+def test_a_port_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("CUSTOS_PORT", wrong)
+    with pytest.raises(environment.InvalidSetting, match="CUSTOS_PORT"):
+        environment.load()
