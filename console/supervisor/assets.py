@@ -1,6 +1,7 @@
 """The browser's files: packages by npm when the lock file changed, a build when sources changed."""
 
 import asyncio
+import fcntl
 import importlib.util
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 from console.supervisor import stamps
 from console.supervisor.child import run_step
@@ -18,29 +20,47 @@ from console.supervisor.output import Output
 OLDEST_NODE = 20
 
 
-async def build(base_dir: Path, *, log_dir: Path, output: Output) -> bool:
-    """Bring static/build/ up to date. Returns whether anything had to be done. Raises SupervisorError."""
-    packages = [base_dir / "package.json", base_dir / "package-lock.json"]
-    sources = [*packages, base_dir / "frontend", base_dir / "static" / "css"]
-    installed, built = (
-        base_dir / "node_modules" / ".custos-stamp",
-        base_dir / "static" / "build" / ".custos-stamp",
-    )
-    wanted_packages = stamps.digest(base_dir, packages)
-    wanted_build = stamps.digest(base_dir, sources)
-    if stamps.is_current(installed, wanted_packages) and stamps.is_current(built, wanted_build):
-        return False
-    env = await _node_environment(base_dir, log_dir=log_dir, output=output)
+class _Stamps:
+    """What packages and bundles were last made from, and what they would be made from now."""
 
-    async def npm(*arguments: str) -> None:
-        await run_step("assets", ["npm", *arguments], cwd=base_dir, env=env, log_dir=log_dir, output=output)
+    def __init__(self, base_dir: Path) -> None:
+        packages = [base_dir / "package.json", base_dir / "package-lock.json"]
+        sources = [*packages, base_dir / "tsconfig.json", base_dir / "frontend", base_dir / "static" / "css"]
+        self.packages = base_dir / "node_modules" / ".custos-stamp", stamps.digest(base_dir, packages)
+        self.bundles = base_dir / "static" / "build" / ".custos-stamp", stamps.digest(base_dir, sources)
 
-    if not stamps.is_current(installed, wanted_packages):
-        await npm("ci", "--no-audit", "--no-fund", "--loglevel=error")
-        stamps.renew(installed, wanted_packages)
-    await npm("run", "--silent", "build")
-    stamps.renew(built, wanted_build)
-    return True
+
+def are_current(base_dir: Path) -> bool:
+    """Whether static/build/ was built from the present sources and packages."""
+    wanted = _Stamps(base_dir)
+    return stamps.is_current(*wanted.packages) and stamps.is_current(*wanted.bundles)
+
+
+async def build(base_dir: Path, *, log_dir: Path, output: Output) -> None:
+    """Bring static/build/ up to date; does nothing when it is. Raises SupervisorError."""
+    with await asyncio.to_thread(_exclusive, base_dir):
+        if are_current(base_dir):
+            return
+        env = await _node_environment(base_dir, log_dir=log_dir, output=output)
+
+        async def npm(*arguments: str) -> None:
+            await run_step(
+                "assets", ["npm", *arguments], cwd=base_dir, env=env, log_dir=log_dir, output=output
+            )
+
+        wanted = _Stamps(base_dir)
+        if not stamps.is_current(*wanted.packages):
+            await npm("ci", "--no-audit", "--no-fund", "--loglevel=error")
+            stamps.renew(*wanted.packages)
+        await npm("run", "--silent", "build")
+        stamps.renew(*wanted.bundles)
+
+
+def _exclusive(base_dir: Path) -> IO[bytes]:
+    """An open file that holds off other builds of the same clone until it is closed."""
+    file = (base_dir / "package-lock.json").open("rb")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
 
 
 async def _node_environment(base_dir: Path, *, log_dir: Path, output: Output) -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 import json
 import urllib.error
 import urllib.request
-from typing import TypedDict
+from typing import Any, TypedDict
 
 TIMEOUT_SECONDS = 5.0
 
@@ -16,7 +16,7 @@ class Part(TypedDict):
 def parts(address: str) -> dict[str, Part] | None:
     """What `/readyz` says of each part; None when the web process does not answer."""
     try:
-        with _direct().open(f"{address}/readyz", timeout=TIMEOUT_SECONDS) as answer:
+        with open_directly(f"{address}/readyz") as answer:
             body = answer.read()
     except urllib.error.HTTPError as error:
         body = error.read()
@@ -29,6 +29,7 @@ def parts(address: str) -> dict[str, Part] | None:
     return found
 
 
-def _direct() -> urllib.request.OpenerDirector:
-    """An opener that no proxy variable leads astray."""
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def open_directly(url: str) -> Any:
+    """Open a URL of this machine, led astray by no proxy variable. Raises as urllib does."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return opener.open(url, timeout=TIMEOUT_SECONDS)
