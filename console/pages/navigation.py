@@ -1,0 +1,77 @@
+"""What the sidebar and the command palette offer: only what the signed-in person may open."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from tenants.access import Actor, memberships_of
+from tenants.models import Tenant
+from tenants.roles import AUDIT_READ, CHAT_USE, OVERVIEW_VIEW
+
+
+class Area(NamedTuple):
+    permission: str
+    url_name: str
+    label: str | Promise
+    icon: str
+
+
+AREAS = (
+    Area(OVERVIEW_VIEW, "overview", _("Overview"), "overview"),
+    Area(CHAT_USE, "chat", _("Chat"), "chat"),
+    Area(AUDIT_READ, "audit", _("Audit"), "audit"),
+)
+
+
+@dataclass(frozen=True)
+class Link:
+    url: str
+    label: str
+    icon: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class Sidebar:
+    """actor: None on pages outside a tenant. tenants: those the person can switch to, the current one included."""
+
+    actor: Actor | None
+    tenants: list[Tenant]
+    links: list[Link]
+    platform: Link | None
+    conversations: str  # Where the palette finds the person's own conversations; "" without a chat.
+
+
+def sidebar(request: HttpRequest) -> Sidebar:
+    actor: Actor | None = getattr(request, "actor", None)
+    platform_url = reverse("platform")
+    return Sidebar(
+        actor=actor,
+        tenants=[membership.tenant for membership in memberships_of(request.user)],
+        links=_links(actor, request.path) if actor else [],
+        platform=Link(platform_url, str(_("Platform")), "platform", request.path == platform_url)
+        if request.user.is_platform_administrator
+        else None,
+        conversations=reverse("palette", args=[actor.tenant_slug]) if actor and actor.can(CHAT_USE) else "",
+    )
+
+
+def _links(actor: Actor, path: str) -> list[Link]:
+    links = []
+    for area in AREAS:
+        if actor.can(area.permission):
+            url = reverse(area.url_name, args=[actor.tenant_slug])
+            links.append(Link(url, str(area.label), area.icon, path.startswith(url)))
+    return links
+
+
+def landing(actor: Actor) -> str | None:
+    """Where a person starts in a tenant: the first area they may open, or None when there is none."""
+    for area in AREAS:
+        if actor.can(area.permission):
+            return reverse(area.url_name, args=[actor.tenant_slug])
+    return None

@@ -1,0 +1,91 @@
+"""The translated words that scripts show. `{name}` is filled in by the browser."""
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+SHARED: dict[str, str | Promise] = {
+    "pages": _("Pages"),
+    "conversations": _("Conversations"),
+    "palette_none": _("Nothing found for “{text}”"),
+    "palette_found": _("{count} results"),
+    "close": _("Close"),
+}
+
+CHAT: dict[str, str | Promise] = {
+    "you": _("You"),
+    "assistant": _("Answer"),
+    "new_title": _("New conversation"),
+    "waiting": _("Waiting for the first word"),
+    "reasoning": _("Reasoning"),
+    "reasoning_now": _("Reasoning…"),
+    "copy": _("Copy answer"),
+    "copy_code": _("Copy code"),
+    "copied": _("Copied"),
+    "copy_failed": _("Your browser did not allow copying. Select the text and copy it instead."),
+    "regenerate": _("Answer again"),
+    "try_again": _("Try again"),
+    "continue": _("Ask again"),
+    "earlier": _("Earlier answer"),
+    "later": _("Later answer"),
+    "version": _("Answer {number} of {count}"),
+    "ttft": _("First token {value}"),
+    "speed": _("{value} tokens/s"),
+    "tokens": _("{count} tokens"),
+    "code": _("Code"),
+    "image": _("Image (not loaded): {name}"),
+    "options": _("Options for “{title}”"),
+    "rename": _("Rename"),
+    "delete": _("Delete…"),
+    "title_label": _("Title of the conversation"),
+    "none_yet": _("Your conversations will be listed here."),
+    "none_found": _("No conversation has this in its title."),
+    "rename_failed": _("The title could not be saved. Check your connection and try again."),
+    "delete_failed": _("The conversation could not be deleted. Check your connection and try again."),
+    "online": _("Connected"),
+    "connecting": _("Connecting…"),
+    "offline": _("No connection. Trying again in {seconds} s"),
+    "sign_in": _("Sign in"),
+    "signed_out": _("You were signed out. Sign in again; what you wrote is kept."),
+    "gone": _("You can no longer use this chat. Ask an administrator of your workspace."),
+    "bytes_left": _("{count} bytes left"),
+    "too_long": _("This is {over} bytes over the limit of {limit}. Shorten it, or send it in parts."),
+    "not_sent": _("Not sent yet. It is sent as soon as the connection is back."),
+    "announce_started": _("An answer is being written."),
+    "announce_done": _("The answer is complete: {text}"),
+    "announce_stopped": _("The answer was stopped."),
+    "announce_failed": _("The answer did not complete."),
+    "stopped": _("You stopped this answer. What was written until then is kept."),
+    "interrupted": _("The connection to the model was lost, so this answer is incomplete. Try again in a moment."),
+    "failed": _("The model could not answer. Nothing you wrote is lost. Try again."),
+    "timed_out": _("The answer took longer than allowed and was ended. Ask for something shorter, or try again."),
+    "refused": _("The model did not take this question. Change it, or try again later."),
+    "disconnected": _("This answer ended when its reader left. Try again to have it whole."),
+    "length": _("The answer reached the longest length allowed here."),
+}
+
+OVERVIEW: dict[str, str | Promise] = {
+    "live": _("Live"),
+    "paused": _("Paused"),
+    "stale": _("Not updating since {time}"),
+    "ms": _("ms"),
+    "requests": _("Requests"),
+    "errors": _("Errors"),
+    "p50": _("Median (p50)"),
+    "p95": _("Slowest 5% (p95)"),
+    "tokens_per_s": _("Tokens/s"),
+    "time": _("Time"),
+}
+
+PLATFORM: dict[str, str | Promise] = {
+    "live": _("Live"),
+    "paused": _("Paused"),
+    "stale": _("Not updating since {time}"),
+    "ok": _("Working"),
+    "bad": _("Not working"),
+}
+
+PAGES = {"shared": SHARED, "chat": CHAT, "overview": OVERVIEW, "platform": PLATFORM}
+
+
+def for_page(page: str) -> dict[str, str]:
+    return {key: str(text) for key, text in PAGES[page].items()}

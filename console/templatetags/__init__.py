@@ -1,0 +1,1 @@
+"""Template tags of every page. May import `console.pages` and `tenants`."""

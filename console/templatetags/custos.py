@@ -1,0 +1,69 @@
+"""Small pieces that templates share: icons, states, times, numbers, the sidebar."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django import template
+from django.template.defaultfilters import floatformat
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from console.pages import labels, navigation, strings
+
+register = template.Library()
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A decorative icon from the sprite; the words beside it carry the meaning."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
+        static("img/icons.svg"),
+        name,
+    )
+
+
+@register.simple_tag
+def state(name: str) -> SafeString:
+    """How a request ended, as shape, word and colour."""
+    look = labels.state(name)
+    return format_html('<span class="chip {}">{}{}</span>', look.tone, icon(look.icon), look.label)
+
+
+@register.simple_tag
+def moment(when: datetime | None, *, seconds: bool = True) -> SafeString:
+    """A time: in UTC without scripts, in the reader's own zone with them, and then in UTC on hover."""
+    if when is None:
+        return SafeString("–")
+    utc = when.astimezone(UTC)
+    shown = f"{utc:%Y-%m-%d %H:%M:%S}" if seconds else f"{utc:%Y-%m-%d %H:%M}"
+    return format_html('<time datetime="{}" title="{} UTC" data-local>{} UTC</time>', utc.isoformat(), shown, shown)
+
+
+@register.filter
+def measure(value: float | None, unit: str = "") -> str:
+    """A figure with its unit, or a dash where there is none. More than a second is told in seconds."""
+    if value is None:
+        return "–"
+    if unit == "ms" and value >= 1000:
+        return f"{floatformat(value / 1000, 2)} s"
+    shown = floatformat(value, "-1g")
+    return f"{shown} {unit}" if unit else shown
+
+
+@register.filter
+def role_label(role: str) -> str:
+    return labels.role(role)
+
+
+@register.simple_tag(takes_context=True)
+def sidebar(context: dict[str, Any]) -> navigation.Sidebar:
+    """What the signed-in person can go to."""
+    return navigation.sidebar(context["request"])
+
+
+@register.simple_tag
+def client_strings(page: str) -> dict[str, str]:
+    """The translated words that a page's scripts need."""
+    return strings.for_page(page)

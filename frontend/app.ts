@@ -1,0 +1,32 @@
+// What every page has: theme, menus, drawer, palette, help, local times, and forms that are sent once.
+import { forgetDrafts } from "./chat/drafts.ts";
+import { find, readJson } from "./lib/dom.ts";
+import { setUpDrawer } from "./lib/drawer.ts";
+import { setUpMenus } from "./lib/menus.ts";
+import { nameModifierKeys, setUpHelp, setUpPalette } from "./lib/palette.ts";
+import type { Strings } from "./lib/text.ts";
+import { setUpTheme } from "./lib/theme.ts";
+import { showLocalTimes } from "./lib/times.ts";
+
+/** A second click on a slow form's button must not send it again. */
+function sendFormsOnce(): void {
+  document.addEventListener("submit", (event) => {
+    const form = event.target as HTMLFormElement;
+    if (form.method === "dialog" || event.defaultPrevented) return;
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "1";
+  });
+  window.addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll<HTMLFormElement>("form[data-sent]")) delete form.dataset.sent;
+  });
+}
+
+setUpTheme();
+setUpMenus();
+setUpDrawer();
+setUpHelp();
+nameModifierKeys();
+showLocalTimes();
+sendFormsOnce();
+find("[data-signout]")?.addEventListener("submit", forgetDrafts);
+if (find("#shared-strings")) setUpPalette(readJson<Strings>("shared-strings"));

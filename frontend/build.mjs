@@ -1,0 +1,71 @@
+// Bundles frontend/ and static/css/ into static/build/. Entry names are stable (the server adds hashes when it
+// collects static files); chunks that are loaded on demand carry a hash of their own.
+import { readFile, rm } from "node:fs/promises";
+import { basename, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import * as esbuild from "esbuild";
+
+const root = resolve(fileURLToPath(import.meta.url), "../..");
+const output = resolve(root, "static/build");
+
+/** The most a page may load before anything on demand, in bytes after gzip. */
+const BUDGET = { "chat.js": 250_000, "overview.js": 60_000, "app.js": 20_000, "app.css": 20_000 };
+
+const options = {
+  absWorkingDir: root,
+  entryPoints: [
+    { in: "frontend/app.ts", out: "app" },
+    { in: "frontend/chat.ts", out: "chat" },
+    { in: "frontend/overview.ts", out: "overview" },
+    { in: "frontend/platform.ts", out: "platform" },
+    { in: "static/css/app.css", out: "app" },
+    { in: "static/css/charts.css", out: "charts" },
+    { in: "static/css/math.css", out: "math" },
+  ],
+  chunkNames: "chunks/[name]-[hash]",
+  assetNames: "assets/[name]-[hash]",
+  outdir: output,
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  target: ["chrome123", "firefox121", "safari17.5"],
+  minify: true,
+  sourcemap: "linked",
+  metafile: true,
+  legalComments: "linked",
+  loader: { ".woff2": "file", ".woff": "empty", ".ttf": "empty" },
+  logLevel: "warning",
+};
+
+/** Bytes after gzip of an output and of everything it imports at once. */
+async function weight(outputs, name, seen = new Set()) {
+  if (seen.has(name)) return 0;
+  seen.add(name);
+  let bytes = gzipSync(await readFile(resolve(root, name))).length;
+  for (const imported of outputs[name].imports) {
+    if (imported.kind === "import-statement") bytes += await weight(outputs, imported.path, seen);
+  }
+  return bytes;
+}
+
+async function report({ outputs }) {
+  let failed = false;
+  for (const [name, { entryPoint }] of Object.entries(outputs)) {
+    if (name.endsWith(".map") || !/\.(js|css)$/.test(name)) continue;
+    const bytes = await weight(outputs, name);
+    const budget = entryPoint ? BUDGET[basename(name)] : undefined;
+    const over = budget !== undefined && bytes > budget;
+    failed ||= over;
+    const limit = budget ? ` of ${(budget / 1000).toFixed(0)}` : "";
+    console.log(`${(bytes / 1000).toFixed(1).padStart(7)}${limit} kB gz  ${name}${over ? "  OVER BUDGET" : ""}`);
+  }
+  if (failed) process.exitCode = 1;
+}
+
+await rm(output, { recursive: true, force: true });
+if (process.argv.includes("--watch")) {
+  await (await esbuild.context(options)).watch();
+} else {
+  await report((await esbuild.build(options)).metafile);
+}

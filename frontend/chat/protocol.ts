@@ -1,0 +1,101 @@
+// The frames of the chat's websocket and the data the page starts from. The server's side is console/chat/.
+
+export type Status = "generating" | "completed" | "stopped" | "interrupted" | "failed" | "timed_out" | "refused";
+
+export interface Meta {
+  model?: string | null;
+  ttft_ms?: number | null;
+  tokens_per_s?: number | null;
+  prompt_tokens?: number | null;
+  completion_tokens?: number | null;
+}
+
+export interface ConversationName {
+  id: string;
+  title: string;
+}
+
+export interface HistoryMessage {
+  id: string;
+  role: "user" | "assistant";
+  text: string;
+  status: string;
+  created: string;
+  generation: string | null;
+  active: boolean;
+  answers: string | null;
+  error?: string;
+  meta: Meta;
+}
+
+export interface ChatData {
+  tenant: { slug: string; name: string };
+  conversation: ConversationName | null;
+  conversations: (ConversationName & { updated: string })[];
+  messages: HistoryMessage[];
+  routes: { name: string; label: string }[];
+  limits: { text_bytes: number };
+}
+
+export type ClientFrame =
+  | { type: "ask"; client_id: string; conversation: string | null; text: string; route: string | null }
+  | { type: "regenerate"; client_id: string; conversation: string; answer: string }
+  | { type: "stop"; generation: string }
+  | { type: "resume"; generation: string; after: number }
+  | { type: "ping" };
+
+export interface Exchange {
+  conversation: ConversationName;
+  question: { id: string; text: string };
+  answer: { id: string };
+  generation: string;
+  regenerated: string | null;
+}
+
+export interface Delta {
+  type: "delta";
+  generation: string;
+  seq: number;
+  text: string;
+}
+
+export interface Done {
+  type: "done";
+  generation: string;
+  seq: number;
+  status: Status;
+  finish_reason: string;
+  usage: { prompt_tokens: number | null; completion_tokens: number | null };
+  timings: { ttft_ms: number | null; tokens_per_s: number | null };
+  error: { code: string; message: string } | null;
+}
+
+export interface ErrorFrame {
+  type: "error";
+  code: string;
+  message: string;
+  client_id?: string;
+  generation?: string;
+}
+
+export type ServerFrame =
+  | { type: "hello"; tenant: string; limits: { text_bytes: number } }
+  | ({ type: "accepted"; client_id: string } & Exchange)
+  | ({ type: "started" } & Exchange)
+  | Delta
+  | Done
+  | ErrorFrame
+  | { type: "title"; conversation: string; title: string }
+  | { type: "pong" };
+
+const KNOWN = new Set(["hello", "accepted", "started", "delta", "done", "error", "title", "pong"]);
+
+/** A frame from the server, or null for one that this page is too old to know. */
+export function parseFrame(text: string): ServerFrame | null {
+  try {
+    const value = JSON.parse(text) as { type?: unknown };
+    return typeof value?.type === "string" && KNOWN.has(value.type) ? (value as ServerFrame) : null;
+  } catch {
+    return null;
+  }
+}
