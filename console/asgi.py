@@ -15,12 +15,14 @@ from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E40
 
 from console.chat.routing import websocket_urlpatterns  # noqa: E402
 from console.startup import refuse_unsafe_start  # noqa: E402
+from inference.generation.lifespan import lifespan  # noqa: E402
 
 refuse_unsafe_start()
 
 application = ProtocolTypeRouter(
     {
         "http": django_application,
+        "lifespan": lifespan,
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

@@ -48,12 +48,16 @@ class Running:
         """The generation when this process runs it; None says nothing about other processes."""
         return self._generations.get(request_id)
 
-    async def shut_down(self) -> None:
-        """Start nothing new; end what runs as interrupted, and wait until the records are closed."""
+    def close(self) -> None:
+        """Start nothing new; end what runs as interrupted."""
         self.closed = True
-        generations = list(self._generations.values())
-        for generation in generations:
+        for generation in list(self._generations.values()):
             generation.stop("interrupted", "shutting_down")
+
+    async def shut_down(self) -> None:
+        """Close, and wait until every record is closed."""
+        self.close()
+        generations = list(self._generations.values())
         await asyncio.gather(*(g.wait() for g in generations), return_exceptions=True)
 
     async def _watch(self) -> None:
