@@ -1,28 +1,17 @@
-"""The web process: HTTP by Django, websockets by Channels."""
+"""The web process, for the server: `uvicorn console.asgi:application`. Refuses to start when isolation does not hold."""
 
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
-from django.core.asgi import get_asgi_application
+import django
 
-django_application = get_asgi_application()
+django.setup()
 
 # What follows imports models, so it comes after Django has loaded its applications.
-from channels.auth import AuthMiddlewareStack  # noqa: E402
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
-
-from console.chat.routing import websocket_urlpatterns  # noqa: E402
+from console.routing import application  # noqa: E402
 from console.startup import refuse_unsafe_start  # noqa: E402
-from inference.generation.lifespan import lifespan  # noqa: E402
 
 refuse_unsafe_start()
 
-application = ProtocolTypeRouter(
-    {
-        "http": django_application,
-        "lifespan": lifespan,
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
-    }
-)
+__all__ = ["application"]

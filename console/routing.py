@@ -1,0 +1,17 @@
+"""Which protocol goes where: HTTP to Django, websockets to Channels, the server's life to the generations."""
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+
+from console.chat.routing import websocket_urlpatterns
+from inference.generation.lifespan import lifespan
+
+application = ProtocolTypeRouter(
+    {
+        "http": get_asgi_application(),
+        "lifespan": lifespan,
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+    }
+)

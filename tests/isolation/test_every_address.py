@@ -1,0 +1,258 @@
+"""Every address as a stranger, as the other tenant's people and as a colleague without the permission.
+
+The tables below must name every URL pattern and every websocket of the product: a new one without a line here fails.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from channels.db import database_sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.conf import settings
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from audit import record
+from console.routing import application
+from console.chat import access, sealing
+from console.chat.models import Conversation
+from console.chat.routing import websocket_urlpatterns
+from inference.registry.models import Route
+from inference.registry.services import ensure_default_registry, ensure_default_route
+from tenants.access import create_api_key
+from tenants.ids import day_of, uuid7
+from tenants.models import Membership, User
+from tenants.scope import tenant_scope
+from tests.conftest import Company, make_user
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ANYONE = "anyone"
+PLATFORM = "platform administrator"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A URL pattern: who may use it, and how it is asked. `path` may hold {conversation} and {record}."""
+
+    path: str
+    allowed: frozenset[str]
+    method: str = "get"
+    data: dict[str, str] = field(default_factory=dict)
+    expected: int = 200
+
+
+def _roles(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+OWNER = "owner"  # the member to whom the conversation belongs
+
+# Of a tenant: for everybody but those named, a 404.
+TENANT_ADDRESSES = {
+    "t/<slug:slug>/": Address("/t/acme-bank/", _roles("administrator", "member", "reviewer", OWNER), expected=302),
+    "t/<slug:slug>/overview/": Address("/t/acme-bank/overview/", _roles("administrator")),
+    "t/<slug:slug>/overview/data": Address("/t/acme-bank/overview/data", _roles("administrator")),
+    "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", _roles("reviewer")),
+    "t/<slug:slug>/audit/<uuid:request_id>/": Address("/t/acme-bank/audit/{record}/", _roles("reviewer")),
+    "t/<slug:slug>/chat/": Address("/t/acme-bank/chat/", _roles("administrator", "member", OWNER)),
+    "t/<slug:slug>/chat/<uuid:conversation>/": Address("/t/acme-bank/chat/{conversation}/", _roles(OWNER)),
+    "t/<slug:slug>/chat/<uuid:conversation>/rename": Address(
+        "/t/acme-bank/chat/{conversation}/rename", _roles(OWNER), "post", {"title": "New"}
+    ),
+    "t/<slug:slug>/chat/<uuid:conversation>/delete": Address(
+        "/t/acme-bank/chat/{conversation}/delete", _roles(OWNER), "post"
+    ),
+}
+
+# Of the platform: 404 for everybody else.
+PLATFORM_ADDRESSES = {
+    "platform/": Address("/platform/", _roles(PLATFORM)),
+    "platform/data": Address("/platform/data", _roles(PLATFORM)),
+    "metrics": Address("/metrics", _roles(PLATFORM)),
+    "metrics/inference": Address("/metrics/inference", _roles(PLATFORM), expected=503),
+}
+
+# Hold nothing of a tenant and answer anyone.
+OPEN_ADDRESSES = {"", "signin/", "signout/", "language/", "healthz", "readyz"}
+
+# Answer to keys, not to sessions: see TestKeys.
+KEY_ADDRESSES = {"v1/chat/completions", "v1/completions", "v1/models", "v1/models/<path:name>", "v1/"}
+
+WEBSOCKETS = {"ws/t/<slug:slug>/chat/": "/ws/t/acme-bank/chat/", "": "/ws/nothing/"}
+
+
+@dataclass(frozen=True)
+class World:
+    """Both tenants with something to find in each, and everybody who might look."""
+
+    acme: Company
+    north: Company
+    everybody: dict[str, User | None]
+    paths: dict[str, Any]
+
+    def status(self, who: str, address: Address) -> int:
+        browser = Client()
+        if user := self.everybody[who]:
+            browser.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        return getattr(browser, address.method)(address.path.format(**self.paths), address.data).status_code
+
+
+@pytest.fixture
+def world(acme: Company, north: Company, platform_administrator: User, stranger: User) -> World:
+    ensure_default_registry()
+    for company in (acme, north):
+        with tenant_scope(company.tenant.pk):
+            ensure_default_route()
+    owner = make_user("owner@acme-bank.example")
+    with tenant_scope(acme.tenant.pk):
+        Membership.objects.create(user=owner, role="member")
+    conversation = _conversation(acme, owner)
+    handle = _record(acme, owner)
+    everybody = {
+        "nobody": None,
+        "stranger": stranger,
+        PLATFORM: platform_administrator,
+        "the other tenant's administrator": north.administrator,
+        "the other tenant's member": north.member,
+        "the other tenant's reviewer": north.reviewer,
+        "administrator": acme.administrator,
+        "member": acme.member,
+        "reviewer": acme.reviewer,
+        OWNER: owner,
+    }
+    return World(acme, north, everybody, {"conversation": conversation, "record": handle})
+
+
+def _conversation(company: Company, owner: User) -> Any:
+    with tenant_scope(company.tenant.pk):
+        key = uuid7()
+        sealed = sealing.seal_title(
+            tenant_id=company.tenant.pk, conversation_id=key, day=day_of(key), title="Quarterly figures"
+        )
+        conversation = Conversation.objects.create(pk=key, owner=owner, sealed_title=sealed)
+        access.grant_to_owner(conversation)
+    return key
+
+
+def _record(company: Company, user: User) -> Any:
+    handle = record.begin(
+        actor=company.actor(user),
+        channel="chat",
+        input=[{"role": "user", "content": "a question"}],
+        model="m",
+        model_version="v",
+        route="r",
+        route_reason="default",
+        parameters={},
+    )
+    record.append(handle, seq=1, text="an answer")
+    return handle.request_id
+
+
+def _patterns(resolver: URLResolver, prefix: str = "") -> Iterator[str]:
+    for entry in resolver.url_patterns:
+        here = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from _patterns(entry, here)
+        elif isinstance(entry, URLPattern):
+            yield here
+
+
+def test_every_url_pattern_is_in_a_table() -> None:
+    known = {*TENANT_ADDRESSES, *PLATFORM_ADDRESSES, *OPEN_ADDRESSES, *KEY_ADDRESSES}
+    assert set(_patterns(get_resolver())) == known
+
+
+def test_every_websocket_is_in_a_table() -> None:
+    assert {str(entry.pattern) for entry in websocket_urlpatterns} == set(WEBSOCKETS)
+
+
+@pytest.mark.parametrize("pattern", [*TENANT_ADDRESSES, *PLATFORM_ADDRESSES])
+def test_only_those_who_may_find_anything_there(world: World, pattern: str) -> None:
+    address = {**TENANT_ADDRESSES, **PLATFORM_ADDRESSES}[pattern]
+    # A tenant's pages send people who are not signed in to do so; they all look the same, missing or not.
+    nobody = 302 if pattern in TENANT_ADDRESSES else 404
+    for who in world.everybody:
+        if who not in address.allowed:
+            assert world.status(who, address) == (nobody if who == "nobody" else 404), f"{who} at {address.path}"
+    # The positive control comes last, since it may delete what it asks for.
+    for who in address.allowed:
+        assert world.status(who, address) == address.expected, f"{who} at {address.path}"
+
+
+def test_the_other_tenants_people_do_not_find_it_in_their_own_tenant_either(world: World) -> None:
+    paths = ["/t/north-fund/chat/{conversation}/", "/t/north-fund/audit/{record}/"]
+    for who in ("the other tenant's administrator", "the other tenant's member", "the other tenant's reviewer"):
+        for path in paths:
+            assert world.status(who, Address(path, _roles())) == 404
+
+
+def test_people_who_are_not_signed_in_cannot_tell_a_tenant_that_exists(world: World) -> None:
+    answers = [Client().get(f"/t/{slug}/chat/") for slug in ("acme-bank", "no-such-bank")]
+    assert [answer.status_code for answer in answers] == [302, 302]
+
+
+class TestKeys:
+    """The API answers to keys; a key reaches its own tenant alone, and a session reaches nothing."""
+
+    def test_without_a_key_or_with_a_wrong_one_every_address_says_so(self, world: World) -> None:
+        browser = Client()
+        browser.force_login(world.acme.administrator, backend="django.contrib.auth.backends.ModelBackend")
+        for path in ("chat/completions", "completions"):
+            assert browser.post(f"/v1/{path}", {}, content_type="application/json").status_code == 401
+        for path in ("models", "models/smollm2-135m-instruct"):
+            assert browser.get(f"/v1/{path}").status_code == 401
+            wrong = {"Authorization": f"Bearer custos-{world.acme.tenant.pk.hex}-abc-def"}
+            assert browser.get(f"/v1/{path}", headers=wrong).status_code == 401
+
+    def test_a_key_finds_the_models_of_its_own_tenant(self, world: World) -> None:
+        with tenant_scope(world.north.tenant.pk):
+            Route.objects.update(name="north-only")
+        acme, north = (
+            {"Authorization": f"Bearer {create_api_key(tenant_slug=slug, name='k')}"} for slug in ("acme-bank", "north-fund")
+        )
+        assert Client().get("/v1/models/north-only", headers=north).status_code == 200, "the control"
+        assert Client().get("/v1/models/north-only", headers=acme).status_code == 404
+        listed = Client().get("/v1/models", headers=acme).json()["data"]
+        assert [model["id"] for model in listed] == ["smollm2-135m-instruct"]
+
+    def test_a_key_opens_no_page(self, world: World) -> None:
+        key = create_api_key(tenant_slug="acme-bank", name="k")
+        for path in ("/t/acme-bank/overview/", "/t/acme-bank/audit/", "/t/acme-bank/chat/"):
+            assert Client().get(path, headers={"Authorization": f"Bearer {key}"}).status_code == 302
+
+
+async def _can_connect(user: User | None, path: str, origin: str = "http://127.0.0.1") -> bool:
+    headers = [(b"origin", origin.encode()), (b"host", b"127.0.0.1")]
+    if user is not None:
+        browser = Client()
+        await database_sync_to_async(browser.force_login)(user, backend="django.contrib.auth.backends.ModelBackend")
+        cookie = f"{settings.SESSION_COOKIE_NAME}={browser.cookies[settings.SESSION_COOKIE_NAME].value}"
+        headers.append((b"cookie", cookie.encode()))
+    socket = WebsocketCommunicator(application, path, headers=headers)
+    connected, _ = await socket.connect(timeout=5)
+    try:
+        # Strangers are let in as far as the door, to be told why it closes; the greeting is for those who may stay.
+        return connected and (await socket.receive_output(timeout=5))["type"] == "websocket.send"
+    finally:
+        await socket.disconnect()
+
+
+async def test_only_those_who_may_chat_open_the_socket(world: World) -> None:
+    for who, user in world.everybody.items():
+        may = who in {"administrator", "member", OWNER}
+        assert await _can_connect(user, WEBSOCKETS["ws/t/<slug:slug>/chat/"]) == may, who
+        assert not await _can_connect(user, WEBSOCKETS[""]), who
+
+
+async def test_a_page_of_another_origin_cannot_open_the_socket(world: World) -> None:
+    assert not await _can_connect(world.acme.member, "/ws/t/acme-bank/chat/", origin="http://evil.example")
+    assert await _can_connect(world.acme.member, "/ws/t/acme-bank/chat/"), "the control"
+
+
+def test_a_page_for_an_unknown_host_is_refused(client: Client, db: None) -> None:
+    assert client.get("/signin/", headers={"Host": "evil.example"}).status_code == 400
+
