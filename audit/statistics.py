@@ -113,7 +113,10 @@ _NOTHING: dict[str, Any] = {
 def _rates(figures: dict[str, Any] | None, *, seconds: float) -> dict[str, Any]:
     figures = figures or _NOTHING
     rate = figures["completion_tokens"] / seconds if seconds > 0 else 0.0
-    return {**figures, "tokens_per_s": round(rate, 2)}
+    rounded = {
+        name: round(value, 2) if isinstance(value, float) else value for name, value in figures.items()
+    }
+    return {**rounded, "tokens_per_s": round(rate, 2)}
 
 
 def _recent(summary: Summary) -> dict[str, Any]:
