@@ -185,7 +185,10 @@ async def _pump(pipe: object, on_line: Callable[[str], None]) -> None:
         while chunk := await reader.read(LONGEST_LINE):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                on_line(line.decode(errors="replace").rstrip("\r"))
+                # A progress bar overwrites itself: its last state is what counts.
+                shown = line.rstrip(b"\r").rpartition(b"\r")[2]
+                if shown.strip():
+                    on_line(shown.decode(errors="replace"))
             if len(rest) > LONGEST_LINE:
                 on_line(rest.decode(errors="replace"))
                 rest = b""

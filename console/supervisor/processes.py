@@ -50,7 +50,9 @@ def application(env: Environment, addresses: Addresses, *, token: str) -> list[P
         "PROMETHEUS_MULTIPROC_DIR": str(env.run_dir / "metrics"),
         "PYTHONUNBUFFERED": "1",
     }
-    celery = (sys.executable, "-m", "celery", "-A", "console")
+    # Celery warns against root because of pickles; ours accepts JSON only.
+    quiet = ("-W", "ignore:You're running the worker with superuser", "-m", "celery", "--quiet")
+    celery = (sys.executable, *quiet, "-A", "console")
     # Threads: the worker stays one process, so that nothing of it is left when it is killed.
     worker = ("worker", "--pool", "threads", "--concurrency", "4", "--without-gossip", "--without-mingle")
     schedule = ("beat", "-S", "django_celery_beat.schedulers:DatabaseScheduler", "--pidfile=")

@@ -30,7 +30,7 @@ from console.supervisor.valkey import ValkeyServer
 
 STOPPED, FAILED, ALREADY_RUNNING = 0, 1, 3
 READY_SECONDS = 240.0
-READY_POLL_SECONDS = 0.4
+READY_POLL_SECONDS = 0.5
 PORT_PATIENCE_SECONDS = 3.0
 
 Result = TypeVar("Result")
@@ -104,6 +104,7 @@ class Supervisor:
         self._stop_asked = asyncio.Event()
         self._servers: list[ServerKeeper] = []
         self._children: list[Child] = []  # in the order in which they stop
+        self._untold_password: str | None = None
         self._keepers: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -121,6 +122,10 @@ class Supervisor:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
             await self._stop()
+            if self._untold_password:
+                self._output.say(
+                    f"Password of the demonstration accounts: {_password_line(self._untold_password)}"
+                )
 
     def _watch(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what keeps a part running; its failure is the product's."""
@@ -234,6 +239,7 @@ class Supervisor:
             keep_output=True,
         )
         prepared: dict[str, Any] = json.loads(answer.splitlines()[-1])
+        self._untold_password = prepared.get("demo_password")
         return prepared
 
     def _start_application(self, addresses: Addresses, token: str) -> None:
@@ -282,6 +288,7 @@ class Supervisor:
         if accounts := prepared.get("accounts"):
             lines += [f"Accounts  {accounts[0]}", *(f"          {account}" for account in accounts[1:])]
             lines += [f"Password  {_password_line(prepared.get('demo_password'))}"]
+        self._untold_password = None
         self._output.frame([*lines, "", "Ctrl-C stops everything."])
 
     # Stopping
