@@ -7,6 +7,7 @@ import { nameModifierKeys, setUpHelp, setUpPalette } from "./lib/palette.ts";
 import type { Strings } from "./lib/text.ts";
 import { setUpTheme } from "./lib/theme.ts";
 import { showLocalTimes } from "./lib/times.ts";
+import { nameZone } from "./lib/zone.ts";
 
 /** A second click on a slow form's button must not send it again. */
 function sendFormsOnce(): void {
@@ -27,6 +28,7 @@ setUpDrawer();
 setUpHelp();
 nameModifierKeys();
 showLocalTimes();
+nameZone();
 sendFormsOnce();
 find("[data-signout]")?.addEventListener("submit", forgetDrafts);
 if (find("#shared-strings")) setUpPalette(readJson<Strings>("shared-strings"));

@@ -55,9 +55,13 @@ CHAT: dict[str, str | Promise] = {
     "announce_stopped": _("The answer was stopped."),
     "announce_failed": _("The answer did not complete."),
     "stopped": _("You stopped this answer. What was written until then is kept."),
-    "interrupted": _("The connection to the model was lost, so this answer is incomplete. Try again in a moment."),
+    "interrupted": _(
+        "The connection to the model was lost, so this answer is incomplete. Try again in a moment."
+    ),
     "failed": _("The model could not answer. Nothing you wrote is lost. Try again."),
-    "timed_out": _("The answer took longer than allowed and was ended. Ask for something shorter, or try again."),
+    "timed_out": _(
+        "The answer took longer than allowed and was ended. Ask for something shorter, or try again."
+    ),
     "refused": _("The model did not take this question. Change it, or try again later."),
     "disconnected": _("This answer ended when its reader left. Try again to have it whole."),
     "length": _("The answer reached the longest length allowed here."),
@@ -67,13 +71,15 @@ OVERVIEW: dict[str, str | Promise] = {
     "live": _("Live"),
     "paused": _("Paused"),
     "stale": _("Not updating since {time}"),
-    "ms": _("ms"),
     "requests": _("Requests"),
     "errors": _("Errors"),
     "p50": _("Median (p50)"),
     "p95": _("Slowest 5% (p95)"),
     "tokens_per_s": _("Tokens/s"),
-    "time": _("Time"),
+    "refused_note": _("{count} refused"),
+    "ttft_p95_note": _("p95 {value}"),
+    "tokens_note": _("{count} tokens written"),
+    "none": _("None"),
 }
 
 PLATFORM: dict[str, str | Promise] = {

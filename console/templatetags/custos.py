@@ -32,13 +32,20 @@ def state(name: str) -> SafeString:
 
 
 @register.simple_tag
+def channel(name: str) -> str:
+    return str(labels.CHANNELS.get(name, name))
+
+
+@register.simple_tag
 def moment(when: datetime | None, *, seconds: bool = True) -> SafeString:
     """A time: in UTC without scripts, in the reader's own zone with them, and then in UTC on hover."""
     if when is None:
         return SafeString("–")
     utc = when.astimezone(UTC)
     shown = f"{utc:%Y-%m-%d %H:%M:%S}" if seconds else f"{utc:%Y-%m-%d %H:%M}"
-    return format_html('<time datetime="{}" title="{} UTC" data-local>{} UTC</time>', utc.isoformat(), shown, shown)
+    return format_html(
+        '<time datetime="{}" title="{} UTC" data-local>{} UTC</time>', utc.isoformat(), shown, shown
+    )
 
 
 @register.filter

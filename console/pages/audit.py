@@ -1,0 +1,135 @@
+"""Audit review: find a record by its metadata, then open it with a reason. Opening is itself recorded."""
+
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django import forms
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_http_methods, require_safe
+
+from audit import selectors
+from audit.record import AuditUnavailable
+from console.pages import labels
+from console.tenancy import TenantRequest, tenant_view
+from tenants.roles import AUDIT_READ
+
+REASON_KEY = "audit_reason"  # In the session: a reviewer rarely opens just one record for a reason.
+TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+
+
+class FilterForm(forms.Form):
+    """The filters of the list, from the query string. Times are in `zone`, which scripts fill in; else UTC."""
+
+    user = forms.ChoiceField(label=gettext_lazy("User"), required=False)
+    model = forms.ChoiceField(label=gettext_lazy("Model"), required=False)
+    status = forms.ChoiceField(label=gettext_lazy("Status"), required=False)
+    channel = forms.ChoiceField(label=gettext_lazy("Channel"), required=False)
+    since = forms.DateTimeField(label=gettext_lazy("From"), required=False, input_formats=TIME_FORMATS)
+    until = forms.DateTimeField(label=gettext_lazy("Before"), required=False, input_formats=TIME_FORMATS)
+
+    def __init__(self, data: Any, *, choices: selectors.FilterChoices) -> None:
+        super().__init__(data)
+        states = [(code, look.label) for code, look in labels.STATES.items()]
+        for name, options in {
+            "user": [(each, each) for each in choices.users],
+            "model": [(each, each) for each in choices.models],
+            "status": states,
+            "channel": list(labels.CHANNELS.items()),
+        }.items():
+            self.fields[name].choices = [("", _("Any")), *options]
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        since, until = values.get("since"), values.get("until")
+        if since and until and since >= until:
+            self.add_error("until", _("This is not after the start. Choose a later time."))
+        return values
+
+    def filters(self) -> selectors.RecordFilters | None:
+        """None when a filter makes no sense; the form then says which."""
+        with timezone.override(zone_named(self.data.get("zone", ""))):
+            return selectors.RecordFilters(**self.cleaned_data) if self.is_valid() else None
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        label=gettext_lazy("Why do you open this record?"),
+        max_length=300,
+        error_messages={
+            "required": gettext_lazy("State a reason. It is kept with the record of this opening.")
+        },
+    )
+
+
+def zone_named(name: str) -> Any:
+    """A time zone by its name (`Asia/Shanghai`), UTC for names that are none."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        return timezone.get_default_timezone()
+
+
+@require_safe
+@tenant_view(AUDIT_READ)
+def records(request: TenantRequest) -> HttpResponse:
+    """The list: metadata only."""
+    form = FilterForm(request.GET, choices=selectors.filter_choices(request.actor))
+    filters = form.filters()
+    cursor = request.GET.get("after", "")
+    page = selectors.list_records(request.actor, filters, cursor) if filters else None
+    kept = {name: value for name, value in request.GET.items() if value and name in ("zone", *form.fields)}
+    context = {
+        "form": form,
+        "page": page,
+        "count": selectors.count_records(request.actor, filters) if filters else 0,
+        "count_most": selectors.COUNT_MOST,
+        "is_filtered": any(name in form.fields for name in kept),
+        "is_first": not cursor,
+        "newest_query": urlencode(kept),
+        "older_query": urlencode({**kept, "after": page.next_cursor}) if page and page.next_cursor else "",
+    }
+    return render(request, "pages/audit_list.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@tenant_view(AUDIT_READ)
+def record(request: TenantRequest, request_id: UUID) -> HttpResponse:
+    """GET: the metadata and a question for the reason. POST reason=…: the content, once the opening is recorded."""
+    if request.method == "POST":
+        form = ReasonForm(request.POST)
+        if form.is_valid():
+            return _opened(request, request_id, form.cleaned_data["reason"])
+    else:
+        form = ReasonForm(initial={"reason": request.session.get(REASON_KEY, "")})
+    context = {"summary": selectors.find_record(request.actor, request_id), "form": form}
+    return render(request, "pages/audit_record.html", context)
+
+
+def _opened(request: TenantRequest, request_id: UUID, reason: str) -> HttpResponse:
+    address = request.META.get("REMOTE_ADDR") or ""
+    try:
+        view = selectors.open_record(request.actor, request_id, reason=reason, client_address=address)
+    except AuditUnavailable:
+        return render(request, "pages/audit_unavailable.html", {"request_id": request_id}, status=503)
+    request.session[REASON_KEY] = reason
+    context = {"summary": view.summary, "view": view, "reason": reason, "turns": _turns(view.input)}
+    return render(request, "pages/audit_record.html", context)
+
+
+def _turns(asked: Any) -> list[dict[str, str]]:
+    """What was asked, as [{role, text}]: the messages of a chat, a prompt, or an event's detail."""
+    roles = {"system": _("System"), "user": _("Question"), "assistant": _("Earlier answer")}
+    if isinstance(asked, list):
+        return [
+            {"role": roles.get(each.get("role"), each.get("role", "")), "text": each["content"]}
+            for each in asked
+        ]
+    if isinstance(asked, dict):
+        return [{"role": name, "text": str(value)} for name, value in asked.items()]
+    return [{"role": _("Prompt"), "text": asked or ""}]

@@ -1,0 +1,115 @@
+// One uPlot chart in the page's colours. Series differ by colour and by line, so that colour is never the only sign.
+import uPlot from "uplot";
+
+import { h } from "../lib/dom.ts";
+
+export interface Series {
+  label: string;
+  color: string; // A custom property of the stylesheet, such as "--c1".
+  swatch: string; // The class of its sample in the legend.
+  dash?: number[];
+  bars?: boolean;
+}
+
+/** The colour that a custom property has now; canvases cannot read `light-dark()` themselves. */
+function colorOf(property: string): string {
+  const probe = h("span", { hidden: true });
+  probe.style.color = `var(${property})`;
+  document.body.append(probe);
+  const color = getComputedStyle(probe).color;
+  probe.remove();
+  return color;
+}
+
+export class Chart {
+  private plot: uPlot | null = null;
+  private data: uPlot.AlignedData = [[]];
+
+  /** Values are in the unit that `format` writes; null leaves a gap. */
+  constructor(
+    private readonly target: HTMLElement,
+    private readonly legend: HTMLElement,
+    private readonly series: Series[],
+    private readonly format: (value: number) => string,
+  ) {
+    new ResizeObserver(() => this.resize()).observe(target);
+  }
+
+  show(data: uPlot.AlignedData): void {
+    this.data = data;
+    if (this.plot) this.plot.setData(data);
+    else this.draw();
+    this.showLegend(this.plot?.cursor.idx ?? null);
+  }
+
+  /** Anew, in the colours of now. */
+  draw(): void {
+    this.plot?.destroy();
+    this.plot = new uPlot(this.options(), this.data, this.target);
+  }
+
+  private size(): { width: number; height: number } {
+    return { width: Math.max(this.target.clientWidth, 120), height: this.target.clientHeight };
+  }
+
+  private resize(): void {
+    this.plot?.setSize(this.size());
+  }
+
+  private options(): uPlot.Options {
+    const ink = colorOf("--ink-3");
+    const line = colorOf("--line");
+    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+    return {
+      ...this.size(),
+      padding: [8, 4, 0, 0],
+      legend: { show: false },
+      cursor: { y: false, drag: { setScale: false }, points: { size: 7 } },
+      hooks: { setCursor: [(plot) => this.showLegend(plot.cursor.idx ?? null)] },
+      scales: { y: { range: (_plot, _min, max) => [0, Math.max((max ?? 0) * 1.1, 1)] } },
+      axes: [
+        { ...axis, grid: { show: false }, values: (_plot, times) => times.map(hourAndMinute), space: 70 },
+        { ...axis, size: 64, values: (_plot, values) => values.map((value) => this.format(value)), space: 36 },
+      ],
+      series: [{}, ...this.series.map((each) => this.line(each))],
+    };
+  }
+
+  private line({ color, dash, bars, label }: Series): uPlot.Series {
+    const stroke = colorOf(color);
+    const paths = bars ? uPlot.paths.bars?.({ size: [0.7, 24] }) : undefined;
+    return {
+      label,
+      stroke,
+      width: bars ? 0 : 2,
+      points: { show: (_plot, _index, from, to) => !bars && to - from < 3 },
+      ...(dash ? { dash } : {}),
+      ...(bars ? { fill: stroke } : {}),
+      ...(paths ? { paths } : {}),
+    };
+  }
+
+  /** The values under the pointer, or the newest there are. */
+  private showLegend(index: number | null): void {
+    const items = this.series.map(({ label, swatch }, number) => {
+      const values = this.data[number + 1] ?? [];
+      const value = index === null ? lastOf(values) : values[index];
+      const shown = value == null ? "–" : this.format(value);
+      return h("span", {}, h("span", { class: `swatch ${swatch}` }), `${label} ${shown}`);
+    });
+    this.legend.replaceChildren(...items);
+  }
+}
+
+function lastOf(values: ArrayLike<number | null | undefined>): number | null {
+  for (let i = values.length - 1; i >= 0; i--) {
+    const value = values[i];
+    if (value != null) return value;
+  }
+  return null;
+}
+
+function hourAndMinute(seconds: number): string {
+  const options: Intl.DateTimeFormatOptions = { hour: "2-digit", minute: "2-digit", hour12: false };
+  return new Intl.DateTimeFormat(document.documentElement.lang, options).format(new Date(seconds * 1000));
+}
