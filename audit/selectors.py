@@ -25,6 +25,7 @@ from tenants.scope import tenant_scope
 READ = "audit.read"
 RUNNING = "running"
 PAGE_SIZE = 50
+COUNT_MOST = 10_000  # A person needs no exact number beyond this, and counting further costs time.
 
 _CONTENT = ("input", "parameters")
 
@@ -136,6 +137,25 @@ def list_records(
         found = summaries(records.order_by("-day", "-id")[: limit + 1])
     more = len(found) > limit
     return Page(records=found[:limit], next_cursor=str(found[limit - 1].id) if more else "")
+
+
+def count_records(actor: Actor, filters: RecordFilters = RecordFilters(), most: int = COUNT_MOST) -> int:
+    """How many records match, counted up to `most` + 1. Raises NotVisible without audit.read."""
+    require(actor, AUDIT_READ)
+    with tenant_scope(actor.tenant_id):
+        return _filtered(filters).order_by()[: most + 1].count()
+
+
+def find_record(actor: Actor, request_id: UUID) -> Summary:
+    """One record without its content, which opens nothing and so leaves no record. Raises NotVisible."""
+    require(actor, AUDIT_READ)
+    if request_id.version != 7:
+        raise NotVisible(READ)
+    with tenant_scope(actor.tenant_id):
+        found = summaries(AuditRecord.objects.filter(day=day_of(request_id), id=request_id))
+    if not found:
+        raise NotVisible(READ)
+    return found[0]
 
 
 def filter_choices(actor: Actor) -> FilterChoices:
