@@ -166,10 +166,3 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 
 LOGGING = logging_configuration(debug=DEBUG)
-
-
-# TEMPORARY while parts land: leave out what is not there yet.
-import importlib.util  # noqa: E402
-
-INSTALLED_APPS = [app for app in INSTALLED_APPS if importlib.util.find_spec(app) and (
-    app not in ("audit", "inference.registry", "console.chat") or importlib.util.find_spec(app + ".models"))]

@@ -53,6 +53,7 @@ OWNER = "owner"  # the member to whom the conversation belongs
 # Of a tenant: for everybody but those named, a 404.
 TENANT_ADDRESSES = {
     "t/<slug:slug>/": Address("/t/acme-bank/", _roles("administrator", "member", "reviewer", OWNER), expected=302),
+    "t/<slug:slug>/palette": Address("/t/acme-bank/palette", _roles("administrator", "member", OWNER)),
     "t/<slug:slug>/overview/": Address("/t/acme-bank/overview/", _roles("administrator")),
     "t/<slug:slug>/overview/data": Address("/t/acme-bank/overview/data", _roles("administrator")),
     "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", _roles("reviewer")),
@@ -173,8 +174,8 @@ def test_every_websocket_is_in_a_table() -> None:
 @pytest.mark.parametrize("pattern", [*TENANT_ADDRESSES, *PLATFORM_ADDRESSES])
 def test_only_those_who_may_find_anything_there(world: World, pattern: str) -> None:
     address = {**TENANT_ADDRESSES, **PLATFORM_ADDRESSES}[pattern]
-    # A tenant's pages send people who are not signed in to do so; they all look the same, missing or not.
-    nobody = 302 if pattern in TENANT_ADDRESSES else 404
+    # Pages send people who are not signed in to do so; missing or not, they look the same.
+    nobody = 404 if pattern.startswith("metrics") else 302
     for who in world.everybody:
         if who not in address.allowed:
             assert world.status(who, address) == (nobody if who == "nobody" else 404), f"{who} at {address.path}"
