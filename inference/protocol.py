@@ -228,10 +228,10 @@ def _prompt_to_one(value: Any) -> Any:
     if isinstance(value[0], (str, list)):
         if len(value) > 1:
             raise PydanticCustomError("unsupported_parameter", "holds several prompts; send one at a time")
-        return _prompt_to_one(value[0])
-    if not all(type(token) is int and 0 <= token < 2**31 for token in value):
-        raise PydanticCustomError("invalid_type", "must be a string or a non-empty list of token ids")
-    return value
+        value = value[0]
+    if isinstance(value, str) or (value and all(type(t) is int and 0 <= t < 2**31 for t in value)):
+        return value
+    raise PydanticCustomError("invalid_type", "must be a string or a non-empty list of token ids")
 
 
 class CompletionRequest(_GenerationRequest):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import torch
 
 from inference.engine.errors import (
@@ -37,6 +38,22 @@ class Limits:
     max_running: int = 16
     max_waiting: int = 64
     prefill_tokens: int = 512
+
+
+def fitting_requests(model: Any, max_context: int) -> int:
+    """How many requests of full length have room for their keys and values in half the free memory.
+
+    Twice what they hold is reckoned with: a step keeps the old cache until the new one is complete.
+    """
+    config = model.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize  # keys and values
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+    else:
+        free = psutil.virtual_memory().available
+    return max(1, int(free // 2 // (2 * per_token * max_context)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +187,16 @@ class Engine:
             cancelled = self._scheduler.remove_cancelled()
             admitted = self._scheduler.admit()
             chunks = self._scheduler.prefill_chunks()
-        self._runner.release(cancelled)
         for sequence in cancelled:
             sequence.finish("cancelled")
+        self._end(cancelled)
         for sequence in admitted:
             self._on_admit(started - sequence.submitted_at)
         rows = len(self._runner.decoding) + len(chunks)
         ended = self._decode() if self._runner.decoding else []
         for sequence, num_tokens in chunks:
             ended += self._prefill(sequence, num_tokens)
-        self._runner.release(ended)
-        self._retire(ended)
+        self._end(ended)
         self._steps += 1
         self._last_step = time.monotonic()
         if rows:
@@ -190,7 +206,7 @@ class Engine:
         """One token for every decoding sequence; returns those that ended."""
         try:
             outcome = self._runner.decode()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
+        except Exception as error:
             return [self._fail(self._runner.decoding[0], error)]
         greedy = [
             row
@@ -214,7 +230,7 @@ class Engine:
         """A chunk of a prompt, and the first token after the last chunk; returns it if it ended."""
         try:
             logits = self._runner.prefill(sequence, num_tokens)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
+        except Exception as error:
             return [self._fail(sequence, error)]
         return [sequence] if logits is not None and self._advance(sequence, logits) else []
 
@@ -222,7 +238,7 @@ class Engine:
         """Sample unless `token` is given, and send it. True when the sequence ended, well or badly."""
         try:
             return sequence.accept(sequence.sampler.sample(logits) if token is None else token)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
+        except Exception as error:
             self._fail(sequence, error)
             return True
 
@@ -233,15 +249,19 @@ class Engine:
         else:
             logger.error("Request %s failed.", sequence.request.id, exc_info=error)
             failure = StepFailed("The model failed on this request; try again, or shorten it.")
-        sequence.stream.put(failure)
+        sequence.outcome = failure
         return sequence
 
-    def _retire(self, ended: list[Sequence]) -> None:
+    def _end(self, sequences: list[Sequence]) -> None:
+        """Free all that the sequences hold, then tell their readers: who sees the end sees it freed."""
+        self._runner.release(sequences)
         now = time.monotonic()
         with self._changed:
-            for sequence in ended:
-                if sequence in self._scheduler.running:  # Not so if `close` ended everyone meanwhile.
-                    self._scheduler.remove(sequence, seconds=now - sequence.submitted_at)
+            for sequence in sequences:
+                self._scheduler.remove(sequence, seconds=now - sequence.submitted_at)
+        for sequence in sequences:
+            assert sequence.outcome is not None
+            sequence.stream.put(sequence.outcome)
 
     def _fail_everyone(self, error: EngineError) -> None:
         for sequence in self._scheduler.remove_all():

@@ -34,7 +34,7 @@ class Runner:
     @property
     def num_cached_tokens(self) -> int:
         """Columns held in memory, padding included; 0 when idle."""
-        prefilling = sum(layers[0][0].shape[2] for layers in self._prefilling.values())
+        prefilling = sum(layers[0][0].shape[2] for layers in list(self._prefilling.values()))
         return prefilling + len(self._decoding) * self._batch.columns
 
     @torch.inference_mode()
@@ -61,9 +61,11 @@ class Runner:
         try:
             logits, layers = self._forward(last_tokens, self._batch.layers, self._batch.lengths)
         except Exception:
-            if len(rows) > 1:
-                return self._decode_apart()
-            raise
+            if len(rows) == 1:
+                raise
+            layers = []
+        if not layers:  # Outside the handler, so that what the failed try still held is freed.
+            return self._decode_apart()
         self._batch.layers = layers
         self._batch.lengths = [length + 1 for length in self._batch.lengths]
         for sequence in rows:
@@ -81,7 +83,7 @@ class Runner:
                     [[sequence.token_ids[-1]]], batch.row(row), [batch.lengths[row]]
                 )
                 self._batch.join(layers, batch.lengths[row] + 1)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
+            except Exception as error:
                 outcome.append((sequence, error))
                 continue
             self._decoding.append(sequence)

@@ -66,6 +66,8 @@ class Sampler:
         """The tokens left by top-k, then by top-p (the smallest set reaching it), likeliest first."""
         p, vocabulary = self._parameters, len(probabilities)
         limit = min(p.top_k, vocabulary) if p.top_k > 0 else vocabulary
+        if p.top_p >= 1:
+            return probabilities.topk(limit)
         kept, tokens = probabilities.topk(min(limit, _NUCLEUS_GUESS))
         # With top-k, top-p is a share of what top-k left.
         target = p.top_p * (1.0 if limit == vocabulary else float(probabilities.topk(limit).values.sum()))

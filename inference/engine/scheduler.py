@@ -59,9 +59,10 @@ class Scheduler:
         return gone
 
     def remove(self, sequence: Sequence, *, seconds: float) -> None:
-        """A running request ended after `seconds` in the engine."""
-        self.running.remove(sequence)
-        self._seconds_per_request += 0.1 * (seconds - self._seconds_per_request)
+        """A request ended after `seconds` in the engine; no matter if it is gone already."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+            self._seconds_per_request += 0.1 * (seconds - self._seconds_per_request)
 
     def remove_all(self) -> list[Sequence]:
         everyone = [*self.waiting, *self.running]

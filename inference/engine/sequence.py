@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from inference.engine.errors import EngineError
 from inference.engine.request import Request
 from inference.engine.sampler import Sampler
 from inference.engine.stream import Finished, FinishReason, Stream, Token
@@ -31,6 +32,7 @@ class Sequence:
         self.num_computed_tokens = 0
         self.sampler = Sampler(request.sampling, request.prompt_token_ids, vocabulary)
         self.cancelled = False
+        self.outcome: Finished | EngineError | None = None  # Its last event, once it has ended.
         self.submitted_at = time.monotonic()
         self._detokenizer = Detokenizer(tokenizer)
         self._stops = StopStrings(request.sampling.stop)
@@ -45,7 +47,7 @@ class Sequence:
         return len(self.token_ids) - len(self.request.prompt_token_ids)
 
     def accept(self, token: int) -> bool:
-        """Take a newly sampled token and send what it shows. True when it was the last."""
+        """Take a newly sampled token and send what it shows. True when it ended the answer."""
         self.token_ids.append(token)
         if token in self._eos_token_ids:
             self.finish("stop", self._stops.flush())
@@ -61,5 +63,6 @@ class Sequence:
         return True
 
     def finish(self, reason: FinishReason, text: str = "") -> None:
+        """Settle the last event; the engine sends it once everything the request held is free."""
         prompt_tokens = len(self.request.prompt_token_ids)
-        self.stream.put(Finished(reason, text, prompt_tokens, self.num_completion_tokens, cached_tokens=0))
+        self.outcome = Finished(reason, text, prompt_tokens, self.num_completion_tokens, cached_tokens=0)

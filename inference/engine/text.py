@@ -46,9 +46,11 @@ class StopStrings:
     def push(self, text: str) -> tuple[str, bool]:
         """(text that may be shown, whether a stop string was completed)."""
         self._held += text
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
-            shown, self._held = self._held[: min(found)], ""
+            # The one completed first, so that the answer does not depend on where tokens split.
+            _, at = min(found)
+            shown, self._held = self._held[:at], ""
             return shown, True
         keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]

@@ -99,7 +99,7 @@ class Service:
             "max_context": self._ready.engine.limits.max_context if self._ready else None,
             "running": stats.running if stats else 0,
             "waiting": stats.waiting if stats else 0,
-            "capacity": {"running": self.options.max_running, "waiting": self.options.max_waiting},
+            "capacity": {"running": self._max_running(), "waiting": self.options.max_waiting},
             "detail": detail,
         }
 
@@ -115,13 +115,16 @@ class Service:
             return "failed", f"The engine has not moved for {stats.seconds_since_step:.0f} s."
         return "ready", ""
 
+    def _max_running(self) -> int:
+        return self._ready.engine.limits.max_running if self._ready else self.options.max_running
+
     def _gauges(self) -> dict[str, float]:
         stats = self._ready.engine.stats() if self._ready else None
         return {
             "ready": float(self._state()[0] == "ready"),
             "requests_running": stats.running if stats else 0,
             "requests_waiting": stats.waiting if stats else 0,
-            "capacity_running": self.options.max_running,
+            "capacity_running": self._max_running(),
             "capacity_waiting": self.options.max_waiting,
             "cached_tokens": stats.num_cached_tokens if stats else 0,
         }
@@ -202,7 +205,7 @@ def _load(options: Options, metrics: Metrics) -> _Ready:
     """Everything slow: importing torch (4 s), converting (once), verifying, loading, a first run."""
     import torch
 
-    from inference.engine.engine import Engine, Limits
+    from inference.engine.engine import Engine, Limits, fitting_requests
     from inference.models.folder import prepare
     from inference.models.load import choose_device, load
     from inference.models.source import parse_source
@@ -212,15 +215,15 @@ def _load(options: Options, metrics: Metrics) -> _Ready:
         torch.set_num_threads(options.threads)
     folder = prepare(parse_source(options.model), options.models_dir)
     loaded = load(folder, dtype=getattr(torch, options.dtype), device=choose_device())
+    max_context = min(loaded.max_context, options.max_context or loaded.max_context)
+    max_running = min(options.max_running, fitting_requests(loaded.model, max_context))
+    if max_running < options.max_running:
+        logger.warning("Memory allows %d answers together, not %d.", max_running, options.max_running)
     engine = Engine(
         loaded.model,
         loaded.tokenizer,
         eos_token_ids=loaded.eos_token_ids,
-        limits=Limits(
-            max_context=min(loaded.max_context, options.max_context or loaded.max_context),
-            max_running=options.max_running,
-            max_waiting=options.max_waiting,
-        ),
+        limits=Limits(max_context, max_running=max_running, max_waiting=options.max_waiting),
         on_step=metrics.observe_step,
         on_admit=metrics.queue.observe,
     )

@@ -1,0 +1,197 @@
+"""The console's client: deltas in, typed errors out, and nothing left running behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.client import (
+    Delta,
+    Finished,
+    InferenceBusy,
+    InferenceClient,
+    InferenceInterrupted,
+    InferenceRejected,
+    InferenceUnavailable,
+    Usage,
+    _AnswerReader,
+    close_pool,
+)
+from tests.inference.test_server import CHAT, LONG, MODEL, until_idle
+from tests.support.inference import free_port, launch_inference_server, wait_for_state
+
+
+@pytest.fixture(autouse=True)
+async def pool() -> AsyncIterator[None]:
+    yield
+    await close_pool()
+
+
+async def test_an_answer_arrives_as_deltas_and_one_end(server: tuple[str, str]) -> None:
+    client = InferenceClient(*server)
+    items = [
+        item
+        async for item in client.stream_chat(
+            CHAT | {"max_tokens": 8, "temperature": 0.0}, request_id="r-1", tenant="t-1"
+        )
+    ]
+    *deltas, end = items
+    assert deltas and all(isinstance(delta, Delta) and delta.text for delta in deltas)
+    assert isinstance(end, Finished)
+    assert end.finish_reason in ("stop", "length")
+    assert end.usage.prompt_tokens > 0 and 0 < end.usage.completion_tokens <= 8
+
+
+async def test_a_completion_arrives_the_same_way(server: tuple[str, str]) -> None:
+    request = {"model": MODEL, "prompt": "The capital of France is", "max_tokens": 3, "temperature": 0.0}
+    items = [item async for item in InferenceClient(*server).stream_completion(request)]
+    assert "Paris" in "".join(item.text for item in items if isinstance(item, Delta))
+    assert items[-1] == Finished("length", Usage(5, 3))
+
+
+async def test_closing_the_iterator_frees_the_engine(server: tuple[str, str]) -> None:
+    client = InferenceClient(*server)
+    async with aclosing(client.stream_chat(CHAT | LONG)) as answer:
+        await anext(answer)
+        assert (await client.health())["running"] == 1
+    async with httpx.AsyncClient(base_url=server[0], trust_env=False) as http:
+        await until_idle(http, seconds=1.5)
+
+
+async def test_cancelling_the_reading_task_frees_the_engine(server: tuple[str, str]) -> None:
+    async def read() -> None:
+        async for _ in InferenceClient(*server).stream_chat(CHAT | LONG):
+            started.set()
+
+    started = asyncio.Event()
+    reading = asyncio.ensure_future(read())
+    await asyncio.wait_for(started.wait(), 10)
+    reading.cancel()
+    async with httpx.AsyncClient(base_url=server[0], trust_env=False) as http:
+        await until_idle(http, seconds=1.5)
+
+
+async def test_a_request_at_fault_is_rejected_with_the_services_words(server: tuple[str, str]) -> None:
+    with pytest.raises(InferenceRejected) as rejected:
+        await anext(InferenceClient(*server).stream_chat(CHAT | {"model": "other"}))
+    assert (rejected.value.error.status, rejected.value.code) == (404, "model_not_found")
+    with pytest.raises(InferenceRejected) as long:
+        await anext(InferenceClient(*server).stream_chat(CHAT | {"max_tokens": 9000}))
+    assert long.value.code == "context_length_exceeded"
+
+
+async def test_our_own_wrong_token_is_not_the_users_fault(server: tuple[str, str]) -> None:
+    with pytest.raises(InferenceUnavailable, match="token"):
+        await anext(InferenceClient(server[0], "wrong").stream_chat(CHAT))
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    client = InferenceClient(f"http://127.0.0.1:{free_port()}")
+    for attempt in (anext(client.stream_chat(CHAT)), client.health(), client.metrics_text()):
+        with pytest.raises(InferenceUnavailable):
+            await attempt
+
+
+async def test_metrics_can_be_read(server: tuple[str, str]) -> None:
+    assert "custos_inference_requests_running" in await InferenceClient(*server).metrics_text()
+
+
+async def test_loading_busy_stopping_and_dying_are_told_apart(tiny_folder: Path, tmp_path: Path) -> None:
+    url, token, process = launch_inference_server(
+        tmp_path / "models", "--max-running", "1", "--max-waiting", "0", model=str(tiny_folder)
+    )
+    request = {"model": "tiny-llama", "messages": CHAT["messages"], **LONG}
+    client = InferenceClient(url, token)
+    try:
+        await asyncio.to_thread(wait_for_state, url, process, "loading")
+        with pytest.raises(InferenceUnavailable, match="loaded"):
+            await anext(client.stream_chat(request))
+        await asyncio.to_thread(wait_for_state, url, process, "ready")
+        answer = client.stream_chat(request)
+        await anext(answer)
+        with pytest.raises(InferenceBusy) as busy:
+            await anext(client.stream_chat(request))
+        assert busy.value.retry_after >= 1
+        process.kill()
+        with pytest.raises(InferenceInterrupted):
+            async for _ in answer:
+                pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_an_error_in_mid_stream_carries_the_services_words(tiny_folder: Path, tmp_path: Path) -> None:
+    url, token, process = launch_inference_server(tmp_path / "models", model=str(tiny_folder))
+    try:
+        await asyncio.to_thread(wait_for_state, url, process, "ready")
+        request = {"model": "tiny-llama", "messages": CHAT["messages"], **LONG}
+        answer = InferenceClient(url, token).stream_chat(request)
+        await anext(answer)
+        process.terminate()
+        with pytest.raises(InferenceInterrupted) as interrupted:
+            async for _ in answer:
+                pass
+        assert interrupted.value.code == "engine_stopped"
+        assert interrupted.value.error is not None
+    finally:
+        process.kill()
+        process.wait()
+
+
+# --- Reading the stream ----------------------------------------------------------------------------------
+
+
+def event(data: Any) -> bytes:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+ANSWER = b"".join(
+    [
+        event({"choices": [{"delta": {"role": "assistant", "content": ""}}]}),
+        b": waiting\n\n",
+        event({"choices": [{"delta": {"content": "漢字 \u2028\u0085 👩‍👩‍👧"}}]}),
+        event({"choices": [{"delta": {"content": "\r\n end"}}]}).replace(b"\n\n", b"\r\n\r\n"),
+        event({"choices": [{"delta": {}, "finish_reason": "length"}]}),
+        event(
+            {
+                "choices": [],
+                "usage": {
+                    "prompt_tokens": 3,
+                    "completion_tokens": 2,
+                    "prompt_tokens_details": {"cached_tokens": 1},
+                },
+            }
+        ),
+        b"data: [DONE]\n\n",
+    ]
+)
+
+
+@given(cuts=st.sets(st.integers(0, len(ANSWER)), max_size=30))
+def test_an_answer_reads_the_same_however_the_network_cuts_it(cuts: set[int]) -> None:
+    reader, items = _AnswerReader(), []
+    borders = [0, *sorted(cuts), len(ANSWER)]
+    for start, end in zip(borders, borders[1:], strict=False):
+        items += list(reader.feed(ANSWER[start:end]))
+    assert items == [
+        Delta("漢字 \u2028\u0085 👩‍👩‍👧"),
+        Delta("\r\n end"),
+        Finished("length", Usage(3, 2, 1)),
+    ]
+    assert reader.done
+
+
+def test_an_answer_without_its_end_is_not_done() -> None:
+    reader = _AnswerReader()
+    list(reader.feed(ANSWER[: -len(b"data: [DONE]\n\n")]))
+    assert not reader.done

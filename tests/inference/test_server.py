@@ -1,0 +1,302 @@
+"""The service as its callers meet it: a real process, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from inference.protocol import MAX_BODY_BYTES
+from tests.inference.conftest import until
+from tests.support.inference import launch_inference_server, start_inference_server, wait_for_state
+
+MODEL = "smollm2-135m-instruct"
+CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Say hello"}]}
+LONG = {"max_tokens": 3000, "ignore_eos": True}
+
+
+@pytest.fixture
+async def http(server: tuple[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    url, token = server
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def small(tiny_folder: Path, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """(url, token) of a server with the tiny model, which answers one request and lets none wait."""
+    url, token, stop = start_inference_server(
+        tmp_path / "models", "--max-running", "1", "--max-waiting", "0", model=str(tiny_folder)
+    )
+    yield url, token
+    stop()
+
+
+# --- The official client -------------------------------------------------------------------------------
+
+
+def official(server: tuple[str, str], **options: Any) -> openai.OpenAI:
+    url, token = server
+    return openai.OpenAI(base_url=f"{url}/v1", api_key=token, **options)
+
+
+def test_the_openai_package_streams_a_chat(server: tuple[str, str]) -> None:
+    stream = official(server).chat.completions.create(
+        **CHAT, max_tokens=12, temperature=0, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert text
+    assert chunks[-2].choices[0].finish_reason in ("stop", "length")
+    usage = chunks[-1].usage
+    assert usage is not None and 0 < usage.completion_tokens <= 12
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    whole = official(server).chat.completions.create(**CHAT, max_tokens=12, temperature=0)
+    assert whole.choices[0].message.content == text
+    assert whole.usage is not None and whole.usage.completion_tokens == usage.completion_tokens
+
+
+def test_the_openai_package_completes_text_and_lists_models(server: tuple[str, str]) -> None:
+    client = official(server)
+    prompt = "The capital of France is"
+    done = client.completions.create(model=MODEL, prompt=prompt, max_tokens=3, temperature=0)
+    assert "Paris" in done.choices[0].text
+    streamed = client.completions.create(model=MODEL, prompt=prompt, max_tokens=3, temperature=0, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in streamed) == done.choices[0].text
+    assert [model.id for model in client.models.list()] == [MODEL]
+    assert client.models.retrieve(MODEL).id == MODEL
+
+
+def test_the_openai_package_raises_its_own_errors(server: tuple[str, str]) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        official(server).chat.completions.create(**CHAT | {"model": "gpt-9"})
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.AuthenticationError):
+        official((server[0], "wrong")).models.list()
+    with pytest.raises(openai.BadRequestError) as long:
+        official(server).chat.completions.create(
+            **CHAT | {"messages": [{"role": "user", "content": "x " * 9000}]}
+        )
+    assert long.value.code == "context_length_exceeded"
+
+
+def test_a_seed_reproduces_over_http(server: tuple[str, str]) -> None:
+    def draw(seed: int) -> str | None:
+        answer = official(server).chat.completions.create(**CHAT, max_tokens=10, temperature=1.5, seed=seed)
+        return answer.choices[0].message.content
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+# --- Refusals ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "invalid_json"),
+        (b"\xff", 400, "invalid_encoding"),
+        (json.dumps(CHAT | {"messages": []}).encode(), 400, "invalid_value"),
+        (json.dumps(CHAT | {"max_tokens": -1}).encode(), 400, "invalid_value"),
+        (json.dumps(CHAT | {"max_tokens": 8192}).encode(), 400, "context_length_exceeded"),
+        (json.dumps(CHAT | {"model": "other"}).encode(), 404, "model_not_found"),
+        (b" " * (MAX_BODY_BYTES + 1), 413, "request_too_large"),
+    ],
+)
+async def test_refusals_have_openais_shape(
+    http: httpx.AsyncClient, body: bytes, status: int, code: str
+) -> None:
+    answer = await http.post("/v1/chat/completions", content=body)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error["code"] == code and error["message"] and error["type"] == "invalid_request_error"
+
+
+async def test_a_body_of_undeclared_length_is_cut_off_too(http: httpx.AsyncClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 50_000
+
+    answer = await http.post("/v1/chat/completions", content=endless())
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic x", "Bearer ", "Bearer wr\u00f6ng"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/models", "/metrics"])
+async def test_everything_but_health_needs_the_token(
+    server: tuple[str, str], path: str, header: str | None
+) -> None:
+    headers = {} if header is None else {"Authorization": header.encode()}
+    async with httpx.AsyncClient(base_url=server[0], trust_env=False) as client:
+        method = "POST" if path.endswith("completions") else "GET"
+        answer = await client.request(method, path, headers=headers)  # type: ignore[arg-type]
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert (await client.get("/health")).status_code == 200
+
+
+async def test_unknown_paths_and_methods_answer_in_shape(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/v1/nothing")).json()["error"]["code"] == "not_found"
+    assert (await http.get("/v1/chat/completions")).json()["error"]["code"] == "method_not_allowed"
+    assert (await http.get("/v1/models/other")).json()["error"]["code"] == "model_not_found"
+
+
+async def test_a_full_line_answers_429_and_when_to_come_back(small: tuple[str, str]) -> None:
+    url, token = small
+    headers = {"Authorization": f"Bearer {token}"}
+    body = {"model": "tiny-llama", "messages": CHAT["messages"], **LONG, "stream": True}
+    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
+        async with client.stream("POST", "/v1/chat/completions", json=body) as running:
+            await anext(running.aiter_bytes())
+            refused = await client.post("/v1/chat/completions", json=body)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert int(refused.headers["retry-after"]) >= 1
+        await until_idle(client)
+        accepted = await client.post("/v1/chat/completions", json=body | {"stream": False, "max_tokens": 1})
+        assert accepted.status_code == 200
+        assert 'requests_total{outcome="busy"} 1.0' in (await client.get("/metrics")).text
+
+
+# --- Disconnects ----------------------------------------------------------------------------------------
+
+
+async def metric(client: httpx.AsyncClient, name: str) -> float:
+    for line in (await client.get("/metrics")).text.splitlines():
+        if line.startswith(f"custos_inference_{name} "):
+            return float(line.rsplit(" ", 1)[1])
+    raise AssertionError(f"No metric {name}")
+
+
+async def until_idle(client: httpx.AsyncClient, seconds: float = 2.0) -> None:
+    async with asyncio.timeout(seconds):
+        while (await client.get("/health")).json()["running"]:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_frees_its_place_within_a_step(
+    http: httpx.AsyncClient, stream: bool
+) -> None:
+    cancelled = await metric(http, 'requests_total{outcome="cancelled"}')
+    asking = asyncio.ensure_future(read_all(http, CHAT | LONG | {"stream": stream}))
+    async with asyncio.timeout(10):
+        while not (await http.get("/health")).json()["running"]:
+            await asyncio.sleep(0.01)
+    asking.cancel()
+    # One step of this model takes some 50 ms; the rest is for polling on a busy machine.
+    await until_idle(http, seconds=1.5)
+    assert await metric(http, "cached_tokens") == 0
+    assert await metric(http, 'requests_total{outcome="cancelled"}') == cancelled + 1
+
+
+async def read_all(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+        async for _ in answer.aiter_bytes():
+            pass
+
+
+# --- Metrics and health ------------------------------------------------------------------------------------
+
+
+async def test_an_answer_is_counted(http: httpx.AsyncClient) -> None:
+    names = [
+        'requests_total{outcome="completed"}',
+        "generated_tokens_total",
+        "prompt_tokens_total",
+        "time_to_first_token_seconds_count",
+        "inter_token_seconds_count",
+        "request_seconds_count",
+    ]
+    before = [await metric(http, name) for name in names]
+    answer = (await http.post("/v1/chat/completions", json=CHAT | LONG | {"max_tokens": 5})).json()
+    after = [await metric(http, name) for name in names]
+    prompt = answer["usage"]["prompt_tokens"]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 5, prompt, 1, 4, 1]
+    assert await metric(http, "ready") == 1
+
+
+async def test_health_tells_the_model_and_its_digest(http: httpx.AsyncClient) -> None:
+    body = (await http.get("/health")).json()
+    assert (body["state"], body["model"]) == ("ready", MODEL)
+    assert len(body["digest"]) == 64
+    assert body["capacity"]["running"] >= 1
+
+
+def test_it_listens_while_loading_and_says_when_loading_failed(tmp_path: Path) -> None:
+    url, token, process = launch_inference_server(tmp_path, model="/nowhere/at/all")
+    try:
+        loading = wait_for_state(url, process, "loading")
+        assert httpx.get(f"{url}/health", trust_env=False).status_code == 503
+        refused = httpx.post(
+            f"{url}/v1/chat/completions",
+            json=CHAT,
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+        )
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] in ("model_loading", "model_failed")
+        failed = wait_for_state(url, process, "failed")
+        assert "/nowhere/at/all" in failed["detail"]
+        assert loading["detail"]
+    finally:
+        process.kill()
+        process.wait()
+
+
+# --- Stopping ------------------------------------------------------------------------------------------------
+
+
+def test_sigterm_ends_running_streams_with_an_error_and_the_process_soon(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    url, token, process = launch_inference_server(tmp_path / "models", model=str(tiny_folder))
+    try:
+        wait_for_state(url, process, "ready")
+        body = {"model": "tiny-llama", "messages": CHAT["messages"], **LONG, "stream": True}
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.stream(
+            "POST", f"{url}/v1/chat/completions", json=body, headers=headers, trust_env=False
+        ) as answer:
+            lines = (line for line in answer.iter_lines() if line)
+            next(lines)
+            stopped_at = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            last = list(lines)[-1]
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] == "engine_stopped"
+        process.wait(5)
+        assert time.monotonic() - stopped_at < 5
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_stops_while_many_wait(tiny_folder: Path, tmp_path: Path) -> None:
+    url, token, process = launch_inference_server(
+        tmp_path / "models", "--max-running", "2", model=str(tiny_folder)
+    )
+    try:
+        wait_for_state(url, process, "ready")
+        headers = {"Authorization": f"Bearer {token}"}
+        body = {"model": "tiny-llama", "messages": CHAT["messages"], **LONG}
+        async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30) as client:
+            asking = [asyncio.ensure_future(client.post("/v1/chat/completions", json=body)) for _ in range(6)]
+            async with asyncio.timeout(10):
+                while (await client.get("/health")).json()["waiting"] < 4:
+                    await asyncio.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            answers = await asyncio.gather(*asking)
+        assert {answer.json()["error"]["code"] for answer in answers} == {"engine_stopped"}
+        await until(lambda: process.poll() is not None)
+    finally:
+        process.kill()
+        process.wait()
