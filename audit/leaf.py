@@ -52,27 +52,13 @@ _COMPLETION_FIELDS = (
     "created",
 )
 
-# Each ciphertext is preceded by its length, so that no boundary between two of them can be moved unnoticed.
-_CIPHERTEXTS = """
-    WITH content AS (
-        SELECT -1 AS place, input AS sealed, 0 AS size FROM audit_record WHERE day = %(day)s AND id = %(id)s
-        UNION ALL
-        SELECT 0, parameters, 0 FROM audit_record WHERE day = %(day)s AND id = %(id)s
-        UNION ALL
-        SELECT seq, sealed, size FROM audit_chunk WHERE day = %(day)s AND request_id = %(id)s
-    )
-    SELECT count(*) FILTER (WHERE place > 0), coalesce(sum(size), 0)::bigint,
-           sha256(string_agg(int8send(octet_length(sealed)) || sealed, '' ORDER BY place))
-    FROM content
-"""
-
 
 def ciphertexts(*, day: date, request_id: UUID) -> tuple[int, int, bytes]:
     """(chunks, bytes of output text, SHA-256 over all ciphertexts in order) of a record, inside the tenant's scope."""
     with connection.cursor() as cursor:
-        cursor.execute(_CIPHERTEXTS, {"day": day, "id": request_id})
-        chunks, size, digest = cursor.fetchone()
-    return chunks, size, bytes(digest)
+        cursor.execute("SELECT * FROM audit_ciphertexts(%s, %s)", [day, request_id])
+        chunk_count, output_bytes, found = cursor.fetchone()
+    return chunk_count, output_bytes, bytes(found)
 
 
 def digest(record: AuditRecord, completion: AuditCompletion) -> bytes:

@@ -6,7 +6,7 @@ is closed within 60 s of its process's death, as "interrupted", with what was re
 """
 
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import redis
@@ -23,10 +23,12 @@ from tenants.scope import tenant_scope
 
 logger = logging.getLogger(__name__)
 
+RUNNER_LOST = "runner_lost"
 OLDER_THAN = timedelta(seconds=20)
 
 # No transaction that records an intent lasts this long: what was settled before needs no second look.
 _SETTLED_AFTER = timedelta(hours=1)
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _VALKEY_TIMEOUT_S = 3.0
 
 # By tenant: everything before is closed. A new process looks through all days once.
@@ -41,7 +43,7 @@ def alive_key(handle: record.Handle) -> str:
 def close_orphans(*, older_than: timedelta = OLDER_THAN) -> int:
     """Close the orphans of every tenant; how many. Does nothing while Valkey is away: then nobody is known to be dead.
 
-    Raises AuditUnavailable when a record cannot be closed; the next run tries again.
+    A record that cannot be closed is logged and left to the next run; it holds up no other.
     """
     valkey = redis.Redis.from_url(
         settings.REDIS_URL, socket_timeout=_VALKEY_TIMEOUT_S, socket_connect_timeout=_VALKEY_TIMEOUT_S
@@ -54,47 +56,50 @@ def close_orphans(*, older_than: timedelta = OLDER_THAN) -> int:
             except (redis.RedisError, OSError) as error:
                 logger.warning("orphaned records are not looked for: Valkey does not answer (%s)", error)
                 return closed
-            for handle in orphans:
-                _close(handle)
-                closed += 1
+            closed += sum(map(_close, orphans))
     return closed
 
 
 def _orphans(tenant_id: UUID, valkey: redis.Redis, older_than: timedelta) -> list[record.Handle]:
     until = clock.now() - older_than
     open_handles = _open_records(tenant_id, until)
-    oldest = time_of(open_handles[0].request_id) if open_handles else until
-    if not open_handles:
-        _settled[tenant_id] = until - _SETTLED_AFTER
-        return []
-    beats = valkey.mget([alive_key(handle) for handle in open_handles])
-    _settled[tenant_id] = min(oldest, until - _SETTLED_AFTER)
+    beats = valkey.mget([alive_key(handle) for handle in open_handles]) if open_handles else []
+    oldest = [time_of(handle.request_id) for handle in open_handles[:1]]
+    _settled[tenant_id] = min([*oldest, until - _SETTLED_AFTER])
     return [handle for handle, beat in zip(open_handles, beats, strict=True) if beat is None]
 
 
 def _open_records(tenant_id: UUID, until: datetime) -> list[record.Handle]:
     """Generations begun before `until` that are not closed, oldest first."""
+    newest = first_id_at(until)
+    oldest = first_id_at(_settled.get(tenant_id, _EVER))
+    # Both tables are bounded: PostgreSQL does not carry bounds from one to the other, and would read whole days.
+    days = {"day__gte": day_of(oldest), "day__lte": day_of(newest)}
     with tenant_scope(tenant_id):
-        completion = AuditCompletion.objects.filter(day=OuterRef("day"), request_id=OuterRef("id"))
-        newest = first_id_at(until)
-        records = AuditRecord.objects.filter(kind=record.GENERATION, day__lte=day_of(newest), id__lt=newest)
-        if settled := _settled.get(tenant_id):
-            oldest = first_id_at(settled)
-            records = records.filter(day__gte=day_of(oldest), id__gte=oldest)
-        ids = records.filter(~Exists(completion)).order_by("day", "id").values_list("id", flat=True)
+        closed = AuditCompletion.objects.filter(**days, request_id__gte=oldest, request_id__lt=newest)
+        records = AuditRecord.objects.filter(**days, id__gte=oldest, id__lt=newest, kind=record.GENERATION)
+        orphans = records.exclude(Exists(closed.filter(day=OuterRef("day"), request_id=OuterRef("id"))))
+        ids = orphans.order_by("day", "id").values_list("id", flat=True)
         return [record.Handle(tenant_id, request_id) for request_id in ids]
 
 
-def _close(handle: record.Handle) -> None:
-    completion = record.complete(
-        handle,
-        status=Status.INTERRUPTED,
-        error_code="runner_lost",
-        timings=record.Timings(queue_ms=None, total_ms=_recorded_ms(handle)),
-    )
-    if completion.error_code == "runner_lost":
-        metrics.orphans.inc()
-        logger.warning("record %s was closed as interrupted: its process is gone", handle.request_id)
+def _close(handle: record.Handle) -> bool:
+    """Whether the record was an orphan and is closed now."""
+    try:
+        completion = record.complete(
+            handle,
+            status=Status.INTERRUPTED,
+            error_code=RUNNER_LOST,
+            timings=record.Timings(queue_ms=None, total_ms=_recorded_ms(handle)),
+        )
+    except record.AuditUnavailable:
+        logger.exception("record %s, whose process is gone, could not be closed", handle.request_id)
+        return False
+    if completion.error_code != RUNNER_LOST:
+        return False  # Its process was only slow, and closed it itself meanwhile.
+    metrics.orphans.inc()
+    logger.warning("record %s was closed as interrupted: its process is gone", handle.request_id)
+    return True
 
 
 def _recorded_ms(handle: record.Handle) -> int | None:

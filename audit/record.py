@@ -288,17 +288,15 @@ def _close(
     timings: Timings = Timings(),
     error_code: str = "",
 ) -> AuditCompletion:
-    _lock(handle)
-    first = AuditCompletion.objects.filter(day=handle.day, request_id=handle.request_id).first()
-    if first is not None:
-        return first
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM audit_start_closing(%s, %s)", [handle.day, handle.request_id])
+        is_closed, chunk_count, output_bytes, ciphertext_digest = cursor.fetchone()
+    if is_closed:
+        return AuditCompletion.objects.get(day=handle.day, request_id=handle.request_id)
     content = AuditRecord.objects.defer("input", "parameters")
     record = content.filter(day=handle.day, id=handle.request_id).first()
     if record is None:
         raise IntegrityError(f"no record {handle.request_id} to close")
-    chunk_count, output_bytes, ciphertext_digest = leaf.ciphertexts(
-        day=handle.day, request_id=handle.request_id
-    )
     completion = AuditCompletion(
         tenant_id=handle.tenant_id,
         day=handle.day,
@@ -315,20 +313,11 @@ def _close(
         itl_p50_ms=None if timings.itl_p50_ms is None else float(timings.itl_p50_ms),
         chunk_count=chunk_count,
         output_bytes=output_bytes,
-        ciphertext_digest=ciphertext_digest,
+        ciphertext_digest=bytes(ciphertext_digest),
     )
     completion.leaf_digest = leaf.digest(record, completion)
     completion.save(force_insert=True)
     return completion
-
-
-def _lock(handle: Handle) -> None:
-    """Until the end of the transaction no other process appends to this record or closes it.
-
-    The triggers of the tables take the same lock, so that this holds for every writer.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT audit_lock(%s)", [handle.request_id])
 
 
 def _seal(handle: Handle, *, field: str, sequence: int, plaintext: bytes) -> bytes:

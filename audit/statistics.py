@@ -20,7 +20,8 @@ from tenants.scope import tenant_scope
 ERRORS = (Status.FAILED, Status.TIMED_OUT, Status.INTERRUPTED)
 RECENT = 20
 
-# GROUPING SETS: a row for each bucket that has requests, and one (bucket NULL) over all of them.
+# GROUPING SETS: a row for each bucket that has requests, and one (bucket NULL) over all of them. The bounds stand for
+# both tables: PostgreSQL does not carry them over from one to the other, and would read the whole day.
 _FIGURES = """
     SELECT floor(extract(epoch FROM r.created - %(since)s) / %(width)s)::int AS bucket,
            count(*) AS requests,
@@ -35,6 +36,7 @@ _FIGURES = """
     FROM audit_record r
     LEFT JOIN audit_completion c
            ON c.day = r.day AND c.request_id = r.id AND c.day BETWEEN %(first_day)s AND %(last_day)s
+          AND c.request_id >= %(first)s AND c.request_id < %(end)s
     WHERE r.tenant_id = %(tenant)s AND r.kind = %(kind)s AND r.day BETWEEN %(first_day)s AND %(last_day)s
           AND r.id >= %(first)s AND r.id < %(end)s
     GROUP BY GROUPING SETS ((1), ())

@@ -130,6 +130,38 @@ CREATE TRIGGER guard BEFORE INSERT ON audit_chunk FOR EACH ROW EXECUTE FUNCTION 
 CREATE TRIGGER guard BEFORE INSERT ON audit_completion FOR EACH ROW EXECUTE FUNCTION audit_guard_completion();
 """
 
+# In the database because its plans are kept there: a plan over partitions costs more than running it. In the digest each
+# ciphertext is preceded by its length, so that no boundary between two of them can be moved unnoticed.
+CLOSING = """
+CREATE FUNCTION audit_ciphertexts(
+    wanted date, request uuid, OUT chunk_count integer, OUT output_bytes bigint, OUT digest bytea
+) LANGUAGE plpgsql AS $$
+BEGIN
+    WITH content AS (
+        SELECT -1 AS place, input AS sealed, 0 AS size FROM public.audit_record WHERE day = wanted AND id = request
+        UNION ALL
+        SELECT 0, parameters, 0 FROM public.audit_record WHERE day = wanted AND id = request
+        UNION ALL
+        SELECT seq, sealed, size FROM public.audit_chunk WHERE day = wanted AND request_id = request
+    )
+    SELECT count(*) FILTER (WHERE place > 0), coalesce(sum(size), 0),
+           sha256(string_agg(int8send(octet_length(sealed)) || sealed, '' ORDER BY place))
+    INTO chunk_count, output_bytes, digest
+    FROM content;
+END $$;
+
+-- Until the end of the transaction no other process appends to the record or closes it.
+CREATE FUNCTION audit_start_closing(
+    wanted date, request uuid,
+    OUT is_closed boolean, OUT chunk_count integer, OUT output_bytes bigint, OUT digest bytea
+) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM public.audit_lock(request);
+    is_closed := EXISTS (SELECT FROM public.audit_completion WHERE day = wanted AND request_id = request);
+    SELECT found.* INTO chunk_count, output_bytes, digest FROM public.audit_ciphertexts(wanted, request) AS found;
+END $$;
+"""
+
 # Attaching a finished table waits for no reader or writer of the others, as CREATE TABLE … PARTITION OF would. The
 # partition gets a wall of its own, and the application's role no rights on it: the parent is the one way in.
 PARTITIONS = f"""
@@ -168,6 +200,8 @@ GRANT EXECUTE ON FUNCTION audit_ensure_partition(date) TO {APPLICATION_ROLE};
 REMOVE = """
 DROP TABLE audit_record, audit_chunk, audit_completion;
 DROP FUNCTION audit_ensure_partition(date);
+DROP FUNCTION audit_start_closing(date, uuid);
+DROP FUNCTION audit_ciphertexts(date, uuid);
 DROP FUNCTION audit_guard_record();
 DROP FUNCTION audit_guard_chunk();
 DROP FUNCTION audit_guard_completion();
@@ -206,7 +240,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.SeparateDatabaseAndState(
-            database_operations=[migrations.RunSQL(TABLES + GUARDS + PARTITIONS, REMOVE)],
+            database_operations=[migrations.RunSQL(TABLES + GUARDS + CLOSING + PARTITIONS, REMOVE)],
             state_operations=[
                 migrations.CreateModel(
                     name="AuditRecord",

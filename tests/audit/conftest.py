@@ -1,13 +1,14 @@
 """What the audit tests share: people in two companies, and a quick way to record a whole generation."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
+from django.db import connection
 
 from audit import record
 from audit.record import Handle, Timings
@@ -68,6 +69,30 @@ def id_at(time: datetime) -> UUID:
     """A request id as it would have been made at that time (whole milliseconds)."""
     milliseconds = round(time.timestamp() * 1000)
     return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62) | secrets.randbits(62))
+
+
+# A test's tables hold a handful of rows, which PostgreSQL would rather read whole than by an index.
+SMALL_TABLES = ("enable_seqscan", "enable_bitmapscan")
+
+
+class Explain:
+    """An execute wrapper that keeps the plan of each SELECT on the audit tables, as it is run.
+
+    off: planner settings to switch off for the rest of the transaction.
+    """
+
+    def __init__(self, off: Sequence[str] = ()) -> None:
+        self.found: list[tuple[str, str]] = []  # (SQL, plan)
+        self._off = off
+
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.lstrip().startswith("SELECT") and "audit_" in sql:
+            with connection.connection.cursor() as cursor:
+                for setting in self._off:
+                    cursor.execute(f"SET LOCAL {setting} = off")
+                plan = cursor.execute("EXPLAIN (ANALYZE, COSTS OFF) " + sql, params).fetchall()
+            self.found.append((sql, "\n".join(row[0] for row in plan)))
+        return execute(sql, params, many, context)
 
 
 @pytest.fixture

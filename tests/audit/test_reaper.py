@@ -103,6 +103,22 @@ def test_nobody_is_declared_dead_while_valkey_is_away(
     assert "Valkey does not answer" in caplog.text
 
 
+def test_a_record_that_cannot_be_closed_holds_up_no_other(
+    member: Actor, owner: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck, other = _begun(member, ago_s=40), _begun(member, ago_s=30)
+    owner.execute(
+        f"ALTER TABLE audit_completion ADD CONSTRAINT stuck CHECK (request_id <> '{stuck.request_id}')"
+    )
+    try:
+        assert reaper.close_orphans() == 1
+    finally:
+        owner.execute("ALTER TABLE audit_completion DROP CONSTRAINT stuck")
+    assert (_status(stuck), _status(other)) == (None, "interrupted")
+    assert f"record {stuck.request_id}, whose process is gone, could not be closed" in caplog.text
+    assert reaper.close_orphans() == 1
+
+
 def test_orphans_of_yesterday_are_found(member: Actor) -> None:
     handle = _begun(member, ago_s=24 * 3600)
     assert reaper.close_orphans() == 1

@@ -25,7 +25,7 @@ from tenants import clock, envelope
 from tenants.access import Actor, NotVisible
 from tenants.ids import time_of, uuid7
 from tenants.scope import tenant_scope
-from tests.audit.conftest import begin, generation, id_at
+from tests.audit.conftest import SMALL_TABLES, Explain, begin, generation, id_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -266,29 +266,10 @@ def test_a_list_reads_only_the_partitions_of_its_days(member: Actor, reviewer: A
     """The first page stops at the newest day that fills it, and walks an index instead of sorting."""
     for _ in range(2):
         generation(member)
-    plans = _Explain()
+    plans = Explain(SMALL_TABLES)
     with connection.execute_wrapper(plans):
         list_records(reviewer, limit=1)
     listing = next(plan for sql, plan in plans.found if "ORDER BY" in sql and "audit_record" in sql)
     assert "Sort" not in listing
     assert "tenant_id_day_id_idx" in listing
     assert "never executed" in listing, "older days must not be read when the newest fills the page"
-
-
-class _Explain:
-    """Explains each SELECT on the audit tables while it runs, with sequential scans ruled out.
-
-    The test's tables hold a handful of rows, which PostgreSQL would rather read whole.
-    """
-
-    def __init__(self) -> None:
-        self.found: list[tuple[str, str]] = []
-
-    def __call__(self, execute, sql, params, many, context):  # type: ignore[no-untyped-def]
-        if sql.startswith("SELECT") and "audit_" in sql:
-            with connection.connection.cursor() as cursor:
-                cursor.execute("SET LOCAL enable_seqscan = off")
-                cursor.execute("SET LOCAL enable_bitmapscan = off")
-                plan = cursor.execute("EXPLAIN (ANALYZE, COSTS OFF) " + sql, params).fetchall()
-            self.found.append((sql, "\n".join(row[0] for row in plan)))
-        return execute(sql, params, many, context)
