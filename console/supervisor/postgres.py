@@ -34,6 +34,8 @@ DATABASE = "custos"
 SOCKET_PORT = 5432  # only names the socket file
 SOCKET_PATH_LIMIT = 107  # bytes; sockaddr_un.sun_path less its final zero
 START_SECONDS = 60.0
+REFUSED = "password authentication failed"
+PREDECESSOR_SECONDS = 20.0  # for one whose supervisor was killed: it is writing everything out
 
 # Modest memory for a small machine. Durability stays on: an audit record that was acknowledged survives
 # a power cut. Messages below LOG are left out because an error's text may quote a value.
@@ -213,7 +215,7 @@ class PostgresServer:
         belongs to something else, as is usual after a container restarts.
         """
         lock_file = self._data / "postmaster.pid"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PREDECESSOR_SECONDS
         while pids := _processes_in(self._data):
             if time.monotonic() > deadline:
                 raise ServerError(
@@ -259,7 +261,7 @@ class PostgresServer:
                 return
             except psycopg.OperationalError as error:
                 reason = str(error)
-            if not self.running or time.monotonic() > deadline:
+            if not self.running or REFUSED in reason or time.monotonic() > deadline:
                 break
             time.sleep(0.05)
         ended = not self.running
@@ -267,7 +269,7 @@ class PostgresServer:
         raise ServerError(self._start_failure(ended, reason))
 
     def _start_failure(self, ended: bool, reason: str) -> str:
-        if "password authentication failed" in reason:
+        if REFUSED in reason:
             return (
                 f"The database in {self._data} does not accept the password in var/secrets/"
                 "owner_database_password. Put the original file back, or move both away to start empty."
