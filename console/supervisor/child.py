@@ -97,6 +97,8 @@ class Child:
             return await _until_end(running, show)
         finally:
             self.pid = None
+            if running.poll() is not None:  # what it started must not stand in the way of its successor
+                _signal_group(running, signal.SIGKILL)
 
     def _report_hopeless(self) -> None:
         message = (
