@@ -80,7 +80,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
         elif text_data is None:
             await self._strike("binary_message", _("Only text messages are understood. Reload the page."))
         else:
-            self._strikes = 0
             await self._receive_text(text_data)
 
     async def _receive_text(self, text: str) -> None:
@@ -219,6 +218,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         now = time.monotonic()
         earned = (now - self._allowance_at) * limits.FRAMES_PER_SECOND
         self._allowance, self._allowance_at = min(self._allowance + earned, limits.FRAME_BURST), now
+        if self._allowance == limits.FRAME_BURST:
+            self._strikes = 0  # It has been quiet for a while: what was is forgiven.
         if self._allowance < 1:
             return False
         self._allowance -= 1

@@ -12,6 +12,7 @@ from audit.models import AuditChunk, AuditCompletion
 from console.chat import access, limits, sealing
 from console.chat.models import Conversation, Message
 from console.chat.prompt import Turn
+from inference.generation.errors import explain
 from inference.registry.selectors import usable_routes
 from tenants.access import Actor
 from tenants.ids import day_of
@@ -115,17 +116,20 @@ def recorded_answer(answer: Message) -> Recorded:
 def page_data(actor: Actor, conversation_id: UUID | None) -> dict[str, Any]:
     """Everything the chat page starts from, ready for JSON. Raises NotVisible."""
     conversation = access.access_conversation(actor, conversation_id) if conversation_id else None
-    listed = access.visible_conversations(actor)[: limits.CONVERSATIONS_LISTED]
     return {
         "tenant": {"slug": actor.tenant_slug, "name": actor.tenant_name},
         "conversation": conversation and {"id": str(conversation.pk), "title": title_of(conversation)},
-        "conversations": [
-            {"id": str(c.pk), "title": title_of(c), "updated": c.updated.isoformat()} for c in listed
-        ],
+        "conversations": conversations_listed(actor),
         "messages": _messages(conversation.messages.order_by("pk")) if conversation else [],
         "routes": [{"name": r.name, "label": r.label} for r in usable_routes(actor)],
         "limits": {"text_bytes": limits.TEXT_BYTES},
     }
+
+
+def conversations_listed(actor: Actor) -> list[dict[str, str]]:
+    """The actor's conversations, newest first, ready for JSON. Raises NotVisible."""
+    listed = access.visible_conversations(actor)[: limits.CONVERSATIONS_LISTED]
+    return [{"id": str(c.pk), "title": title_of(c), "updated": c.updated.isoformat()} for c in listed]
 
 
 def _messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -139,7 +143,7 @@ def _messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
             "generation": str(message.generation) if message.generation else None,
             "active": message.is_generating,
             "answers": str(message.question_id) if message.question_id else None,
-            "error": message.error_code,
+            "error": explain(message.error_code) if message.error_code else "",
             "meta": {
                 "model": message.route,
                 "ttft_ms": message.ttft_ms,

@@ -40,13 +40,13 @@ class Tab:
     async def send(self, **frame: Any) -> None:
         await self.connection.send(json.dumps(frame))
 
-    async def receive(self, timeout_s: float = 20) -> dict[str, Any]:
+    async def receive(self, timeout_s: float = 60) -> dict[str, Any]:
         frame = json.loads(await asyncio.wait_for(self.connection.recv(), timeout_s))
         self.frames.append(frame)
         return frame
 
     async def until(
-        self, wanted: str | Callable[[dict[str, Any]], bool], timeout_s: float = 30
+        self, wanted: str | Callable[[dict[str, Any]], bool], timeout_s: float = 60
     ) -> dict[str, Any]:
         """The next frame of that type, or for which `wanted` holds."""
         async with asyncio.timeout(timeout_s):

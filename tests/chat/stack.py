@@ -74,6 +74,8 @@ class Process:
 def inference_process(*, max_running: int = 8, max_waiting: int = 32, port: int | None = None) -> Process:
     port = port or free_port()
     arguments = ["-m", "inference.server", "--model", "smollm2", "--models-dir", str(MODELS_DIR)]
+    # One thread: two would wait for each other whenever the tests themselves need a core.
+    arguments += ["--threads", "1"]
     arguments += ["--port", str(port), "--max-running", str(max_running), "--max-waiting", str(max_waiting)]
     return Process("inference", arguments, port=port, env={"CUSTOS_INFERENCE_TOKEN": TOKEN}, ready="/health")
 
