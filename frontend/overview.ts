@@ -19,8 +19,8 @@ function count(value: number | null, digits = 0): string {
   return value === null ? "–" : number(value, digits);
 }
 
-function chart(name: string, series: Series[], format: (value: number) => string): Chart {
-  return new Chart(must(`[data-chart="${name}"]`), must(`[data-legend="${name}"]`), series, format);
+function chart(name: string, series: Series[], format: (value: number) => string, whole = false): Chart {
+  return new Chart(must(`[data-chart="${name}"]`), must(`[data-legend="${name}"]`), series, format, whole);
 }
 
 const charts = {
@@ -36,10 +36,11 @@ const charts = {
   requests: chart(
     "requests",
     [
-      { label: say(strings, "requests"), color: "--c1", swatch: "s1", bars: true },
-      { label: say(strings, "errors"), color: "--c2", swatch: "s2", dash: [6, 4] },
+      { label: say(strings, "requests"), color: "--c1", swatch: "s1", bars: 0.7 },
+      { label: say(strings, "errors"), color: "--c2", swatch: "s2", bars: 0.3 },
     ],
-    (value) => number(value, 1),
+    (value) => number(value),
+    true,
   ),
 };
 
@@ -52,7 +53,7 @@ function showCards(totals: Figures): void {
   set("refused_note", say(strings, "refused_note", { count: count(totals.refused) }));
   set("ttft_p50_ms", ms(totals.ttft_p50_ms));
   set("ttft_p95_note", say(strings, "ttft_p95_note", { value: ms(totals.ttft_p95_ms) }));
-  set("tokens_per_s", count(totals.tokens_per_s, 1));
+  set("speed", totals.itl_p50_ms ? number(1000 / totals.itl_p50_ms, 1) : "–");
   set("tokens_note", say(strings, "tokens_note", { count: count(totals.completion_tokens) }));
   set("errors", count(totals.errors));
   set("running", count(totals.running));

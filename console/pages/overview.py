@@ -31,7 +31,13 @@ def page(request: TenantRequest) -> HttpResponse:
     figures = _figures(request, window)
     totals = figures["totals"]
     error_rate = 100 * totals["errors"] / totals["requests"] if totals["requests"] else 0
-    context = {"figures": figures, "error_rate": error_rate, "windows": WINDOWS, "window": window}
+    context = {
+        "figures": figures,
+        "error_rate": error_rate,
+        "speed": 1000 / totals["itl_p50_ms"] if totals["itl_p50_ms"] else None,
+        "windows": WINDOWS,
+        "window": window,
+    }
     return render(request, "pages/overview.html", context)
 
 

@@ -7,7 +7,11 @@ export function say(strings: Strings, key: string, values: Record<string, string
   return (strings[key] ?? key).replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
 }
 
+/** With at most `digits` after the point; small figures keep two significant digits instead of becoming 0. */
 export function number(value: number, digits = 0): string {
+  if (digits > 0 && Math.abs(value) < 1) {
+    return new Intl.NumberFormat(document.documentElement.lang, { maximumSignificantDigits: 2 }).format(value);
+  }
   return new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: digits }).format(value);
 }
 

@@ -1,24 +1,16 @@
 // <time data-local>: shown in the reader's zone; UTC stays in the title.
 
+const two = (value: number): string => String(value).padStart(2, "0");
+
+/** Written the same way in every language, so that columns line up and no month is taken for a day. */
 export function localTime(iso: string): string {
-  return new Intl.DateTimeFormat(document.documentElement.lang, {
-    year: "numeric",
-    month: "2-digit",
-    day: "2-digit",
-    hour: "2-digit",
-    minute: "2-digit",
-    second: "2-digit",
-    hour12: false,
-  }).format(new Date(iso));
+  const time = new Date(iso);
+  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${clockTime(time)}`;
 }
 
-export function clockTime(iso: string | number | Date): string {
-  return new Intl.DateTimeFormat(document.documentElement.lang, {
-    hour: "2-digit",
-    minute: "2-digit",
-    second: "2-digit",
-    hour12: false,
-  }).format(new Date(iso));
+export function clockTime(when: number | Date): string {
+  const time = new Date(when);
+  return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
 }
 
 export function utcTitle(iso: string): string {

@@ -2,14 +2,17 @@
 import uPlot from "uplot";
 
 import { h } from "../lib/dom.ts";
+import { clockTime } from "../lib/times.ts";
 
 export interface Series {
   label: string;
   color: string; // A custom property of the stylesheet, such as "--c1".
   swatch: string; // The class of its sample in the legend.
   dash?: number[];
-  bars?: boolean;
+  bars?: number; // The bars' share of their place's width.
 }
+
+const COUNTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000, 1_000_000];
 
 /** The colour that a custom property has now; canvases cannot read `light-dark()` themselves. */
 function colorOf(property: string): string {
@@ -25,12 +28,13 @@ export class Chart {
   private plot: uPlot | null = null;
   private data: uPlot.AlignedData = [[]];
 
-  /** Values are in the unit that `format` writes; null leaves a gap. */
+  /** Values are in the unit that `format` writes; null leaves a gap. whole: the values are counts. */
   constructor(
     private readonly target: HTMLElement,
     private readonly legend: HTMLElement,
     private readonly series: Series[],
     private readonly format: (value: number) => string,
+    private readonly whole = false,
   ) {
     new ResizeObserver(() => this.resize()).observe(target);
   }
@@ -68,8 +72,8 @@ export class Chart {
       hooks: { setCursor: [(plot) => this.showLegend(plot.cursor.idx ?? null)] },
       scales: { y: { range: (_plot, _min, max) => [0, Math.max((max ?? 0) * 1.1, 1)] } },
       axes: [
-        { ...axis, grid: { show: false }, values: (_plot, times) => times.map(hourAndMinute), space: 70 },
-        { ...axis, size: 64, values: (_plot, values) => values.map((value) => this.format(value)), space: 36 },
+        { ...axis, size: 28, grid: { show: false }, values: (_plot, times) => times.map(hourAndMinute), space: 70 },
+        { ...axis, ...(this.whole ? { incrs: COUNTS } : {}), size: 58, values: (_plot, values) => values.map((value) => this.format(value)), space: 36 },
       ],
       series: [{}, ...this.series.map((each) => this.line(each))],
     };
@@ -77,12 +81,12 @@ export class Chart {
 
   private line({ color, dash, bars, label }: Series): uPlot.Series {
     const stroke = colorOf(color);
-    const paths = bars ? uPlot.paths.bars?.({ size: [0.7, 24] }) : undefined;
+    const paths = bars ? uPlot.paths.bars?.({ size: [bars, 40 * bars] }) : undefined;
     return {
       label,
       stroke,
       width: bars ? 0 : 2,
-      points: { show: (_plot, _index, from, to) => !bars && to - from < 3 },
+      points: { show: !bars, size: 5, fill: stroke, filter: (plot, index) => lonely(plot.data[index] ?? []) },
       ...(dash ? { dash } : {}),
       ...(bars ? { fill: stroke } : {}),
       ...(paths ? { paths } : {}),
@@ -109,7 +113,15 @@ function lastOf(values: ArrayLike<number | null | undefined>): number | null {
   return null;
 }
 
+/** The places of values without a neighbour, which no line would show. */
+function lonely(values: ArrayLike<number | null | undefined>): number[] {
+  const places: number[] = [];
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] != null && values[i - 1] == null && values[i + 1] == null) places.push(i);
+  }
+  return places;
+}
+
 function hourAndMinute(seconds: number): string {
-  const options: Intl.DateTimeFormatOptions = { hour: "2-digit", minute: "2-digit", hour12: false };
-  return new Intl.DateTimeFormat(document.documentElement.lang, options).format(new Date(seconds * 1000));
+  return clockTime(seconds * 1000).slice(0, 5);
 }

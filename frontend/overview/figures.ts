@@ -7,6 +7,7 @@ export interface Figures {
   running: number;
   ttft_p50_ms: number | null;
   ttft_p95_ms: number | null;
+  itl_p50_ms: number | null;
   completion_tokens: number;
   tokens_per_s: number;
 }
