@@ -112,7 +112,7 @@ class Product:
         raise AssertionError(f"no process of this product runs {marker}")
 
     def pids(self) -> list[int]:
-        """All processes of this product, found by the folder in their environment or command line."""
+        """All processes of this product, found by the folder in their environment, command line or working folder."""
         found = []
         folder = str(self.var_dir).encode()
         for entry in Path("/proc").iterdir():
@@ -120,6 +120,7 @@ class Product:
                 continue
             try:
                 text = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+                text += os.fsencode((entry / "cwd").readlink())  # servers overwrite the other two
             except OSError:
                 continue
             if folder in text:
