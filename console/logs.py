@@ -27,9 +27,13 @@ def configuration(*, debug: bool) -> dict[str, Any]:
         "formatters": {
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "processor": structlog.processors.LogfmtRenderer(
-                    key_order=["timestamp", "level", "logger", "event"], bool_as_flag=False
-                ),
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    structlog.processors.format_exc_info,
+                    structlog.processors.LogfmtRenderer(
+                        key_order=["timestamp", "level", "logger", "event"], bool_as_flag=False
+                    ),
+                ],
                 "foreign_pre_chain": _SHARED,
             }
         },

@@ -49,9 +49,10 @@ def moment(when: datetime | None, *, seconds: bool = True) -> SafeString:
 
 
 @register.filter
-def measure(value: float | None, unit: str = "") -> str:
+def measure(value: float | str | None, unit: str = "") -> str:
     """A figure with its unit, or a dash where there is none. More than a second is told in seconds."""
-    if value is None:
+    # A template gives "" for a figure of a completion that is not there yet.
+    if value is None or isinstance(value, str):
         return "–"
     if unit == "ms" and value >= 1000:
         return f"{floatformat(value / 1000, 2)} s"
