@@ -271,7 +271,7 @@ class ChatPage {
 
   private refresh(): void {
     must("[data-welcome]").hidden = this.store.turns.length > 0;
-    this.composer.setBusy(this.isBusy());
+    this.composer.setBusy(this.isBusy(), this.store.running().length > 0);
   }
 
   private showConnection(connection: Connection): void {
@@ -279,6 +279,7 @@ class ChatPage {
     const tone = { connecting: "busy", online: "ok", offline: "warn", signed_out: "bad", gone: "bad" }[connection.state];
     const shape = { connecting: "s-busy", online: "s-ok", offline: "s-warn", signed_out: "s-bad", gone: "s-bad" };
     const seconds = connection.state === "offline" ? connection.seconds : 0;
+    this.root.classList.toggle("unconnected", connection.state !== "online");
     chip.className = `chip ${tone}`;
     chip.replaceChildren(icon(shape[connection.state]), say(this.strings, connection.state, { seconds }));
     if (connection.state === "signed_out" || connection.state === "gone") this.closeFor(connection.state);

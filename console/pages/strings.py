@@ -8,7 +8,6 @@ SHARED: dict[str, str | Promise] = {
     "conversations": _("Conversations"),
     "palette_none": _("Nothing found for “{text}”"),
     "palette_found": _("{count} results"),
-    "close": _("Close"),
 }
 
 CHAT: dict[str, str | Promise] = {
@@ -24,7 +23,6 @@ CHAT: dict[str, str | Promise] = {
     "copy_failed": _("Your browser did not allow copying. Select the text and copy it instead."),
     "regenerate": _("Answer again"),
     "try_again": _("Try again"),
-    "continue": _("Ask again"),
     "earlier": _("Earlier answer"),
     "later": _("Later answer"),
     "version": _("Answer {number} of {count}"),
@@ -63,7 +61,6 @@ CHAT: dict[str, str | Promise] = {
         "The answer took longer than allowed and was ended. Ask for something shorter, or try again."
     ),
     "refused": _("The model did not take this question. Change it, or try again later."),
-    "disconnected": _("This answer ended when its reader left. Try again to have it whole."),
     "length": _("The answer reached the longest length allowed here."),
 }
 

@@ -59,14 +59,14 @@ export class Composer {
     this.input.focus({ preventScroll: true });
   }
 
-  /** An answer is being written: offer to stop it instead of sending. */
-  setBusy(busy: boolean): void {
+  /** busy: nothing can be sent just now. stoppable: because an answer is being written, so offer to stop it. */
+  setBusy(busy: boolean, stoppable: boolean): void {
     const hadFocus = document.activeElement === this.stopButton;
     this.busy = busy;
-    this.stopButton.hidden = !busy;
-    this.sendButton.hidden = busy;
+    this.stopButton.hidden = !stoppable;
+    this.sendButton.hidden = stoppable;
     this.update();
-    if (hadFocus && !busy) this.focus();
+    if (hadFocus && !stoppable) this.focus();
   }
 
   /** Nothing can be sent any more, whatever the connection does. */

@@ -97,6 +97,7 @@ export class Thread {
       { class: "message question" },
       h("h2", { class: "visually-hidden" }, say(this.strings, "you")),
       h("div", { class: "bubble" }, turn.text),
+      h("p", { class: "unsent-note" }, say(this.strings, "not_sent")),
     );
     const root = h("div", { class: "stack" }, question);
     const view = { root, question, answers: new Map<string, AnswerView>() };
@@ -136,14 +137,19 @@ export class Thread {
 
   /** What became of an answer that is not whole, and what to do about it. */
   private drawNote(answer: Answer, note: HTMLElement): void {
-    const cutShort = answer.status === "completed" && answer.finishReason === "length";
-    const whole = answer.status === "generating" || answer.status === "completed";
-    note.hidden = whole && !cutShort && !answer.error;
+    const words = this.wordsOn(answer);
+    note.hidden = words === "";
     if (note.hidden) return;
-    const words = answer.error || say(this.strings, cutShort ? "length" : answer.status);
     const retry = h("button", { type: "button", class: "btn small" }, icon("again"), say(this.strings, "try_again"));
     retry.addEventListener("click", () => this.actions.regenerate(answer));
     note.replaceChildren(icon(answer.status === "stopped" ? "stop" : "info"), h("p", {}, words), retry);
+  }
+
+  private wordsOn({ status, error, finishReason }: Answer): string {
+    if (status === "stopped") return `${say(this.strings, status)} ${error}`.trim();
+    if (error) return error; // The server's words about a failure say more than the general ones.
+    if (status === "completed") return finishReason === "length" ? say(this.strings, "length") : "";
+    return status === "generating" ? "" : say(this.strings, status);
   }
 
   private drawFoot(turn: Turn, answer: Answer, text: string, foot: HTMLElement): void {
