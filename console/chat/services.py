@@ -131,7 +131,7 @@ def store(*, actor: Actor, plan: Plan, generation: UUID) -> selectors.Exchange:
             )
             return selectors.exchange_of(answer, regenerated=plan.regenerated)
     except IntegrityError as error:
-        if "chat_asked_once" in str(error):
+        if asked_before(actor=actor, client_id=plan.client_id):
             raise AlreadyAsked from error
         raise errors.conversation_busy() from error
 
