@@ -1,0 +1,158 @@
+"""Audit review: lists without content, openings with a reason, each of them recorded."""
+
+from collections.abc import Callable
+from unittest.mock import patch
+
+import pytest
+from django.test import Client
+
+from audit import selectors
+from audit.record import AuditUnavailable
+from tenants.models import User
+from tests.audit.conftest import begin, generation
+from tests.conftest import Company
+from tests.pages.conftest import ANSWER, QUESTION
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LIST = "/t/acme-bank/audit/"
+
+
+def openings(company: Company) -> list[selectors.Summary]:
+    filters = selectors.RecordFilters(kind=selectors.READ)
+    return selectors.list_records(company.actor(company.reviewer), filters).records
+
+
+def test_the_list_names_who_and_what_but_no_content(
+    recorded: str, acme: Company, reviewer_browser: Client
+) -> None:
+    page = reviewer_browser.get(LIST).text
+    assert f'href="{LIST}{recorded}/"' in page
+    assert "member@acme-bank.example" in page
+    assert "1 record" in page
+    assert "harbour" not in page
+    assert openings(acme) == []
+
+
+def test_a_record_stays_closed_until_a_reason_is_stated(
+    recorded: str, acme: Company, reviewer_browser: Client
+) -> None:
+    address = f"{LIST}{recorded}/"
+    closed = reviewer_browser.get(address).text
+    refused = reviewer_browser.post(address, {"reason": "  "}).text
+    assert "The content is closed" in closed
+    assert "State a reason" in refused
+    assert "harbour" not in closed + refused
+    assert openings(acme) == []
+
+
+def test_opening_records_the_reason_and_shows_the_text_as_text(
+    recorded: str, acme: Company, reviewer_browser: Client
+) -> None:
+    page = reviewer_browser.post(f"{LIST}{recorded}/", {"reason": "Routine sample"}).text
+    assert QUESTION in page
+    assert "The harbour belongs to &lt;b&gt;nobody&lt;/b&gt; &amp; everyone." in page
+    assert ANSWER not in page
+    assert "This opening was recorded with your reason: Routine sample" in page
+    (opening,) = openings(acme)
+    assert (opening.user_label, str(opening.subject_id)) == (acme.reviewer.email, recorded)
+
+
+def test_the_next_reason_is_proposed(recorded: str, reviewer_browser: Client) -> None:
+    reviewer_browser.post(f"{LIST}{recorded}/", {"reason": "Case 7"})
+    assert 'value="Case 7"' in reviewer_browser.get(f"{LIST}{recorded}/").text
+
+
+def test_nothing_is_shown_that_could_not_be_recorded(recorded: str, reviewer_browser: Client) -> None:
+    with patch("audit.selectors.record_event", side_effect=AuditUnavailable):
+        page = reviewer_browser.post(f"{LIST}{recorded}/", {"reason": "Routine sample"})
+    assert page.status_code == 503
+    assert "could not be recorded" in page.text
+    assert "harbour" not in page.text
+
+
+def test_another_companys_record_is_not_there(
+    recorded: str, north: Company, client_of: Callable[[User], Client]
+) -> None:
+    neighbour = client_of(north.reviewer)
+    for browse in (neighbour.get, neighbour.post):
+        assert browse(f"/t/north-fund/audit/{recorded}/", {"reason": "x"}).status_code == 404
+    assert "member@acme-bank.example" not in neighbour.get("/t/north-fund/audit/").text
+
+
+def test_an_administrator_cannot_open_a_record(recorded: str, administrator_browser: Client) -> None:
+    assert administrator_browser.post(f"{LIST}{recorded}/", {"reason": "x"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "request_id", ["01a20d55-bceb-7310-bde8-36ce23635dc0", "0b0e8f0a-6f0f-4b63-9a06-6b0a54d4f6d2"]
+)
+def test_an_unknown_id_is_not_there(request_id: str, reviewer_browser: Client) -> None:
+    assert reviewer_browser.get(f"{LIST}{request_id}/").status_code == 404
+
+
+def test_filters_narrow_the_list(acme: Company, reviewer_browser: Client) -> None:
+    generation(acme.actor(acme.member), status="failed")
+    generation(acme.actor(acme.administrator), channel="api")
+    begin(acme.actor(acme.member))
+    for query, count in {
+        "": 3,
+        "status=failed": 1,
+        "status=running": 1,
+        "channel=api": 1,
+        "user=member@acme-bank.example": 2,
+        "user=member@acme-bank.example&status=completed": 0,
+        "until=2020-01-01T00:00": 0,
+        "since=2020-01-01T00:00&zone=Asia/Shanghai": 3,
+    }.items():
+        page = reviewer_browser.get(f"{LIST}?{query}").text
+        assert page.count('<tr class="linked">') == count, query
+        if not count:
+            assert "No record matches" in page
+
+
+def test_times_are_meant_in_the_readers_zone(acme: Company, reviewer_browser: Client) -> None:
+    from datetime import UTC, datetime
+
+    from console.pages.audit import FilterForm
+
+    data = {"since": "2026-03-01T08:00", "zone": "Asia/Shanghai"}
+    filters = FilterForm(data, choices=selectors.FilterChoices([], [])).filters()
+    assert filters is not None
+    assert filters.since == datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "query", ["user=nobody", "status=odd", "since=yesterday", "since=2026-02-01T00:00&until=2026-01-01T00:00"]
+)
+def test_a_filter_that_makes_no_sense_is_marked(query: str, recorded: str, reviewer_browser: Client) -> None:
+    page = reviewer_browser.get(f"{LIST}?{query}")
+    assert page.status_code == 200
+    assert "A filter does not make sense" in page.text
+    assert page.text.count('aria-invalid="true"') == 1
+
+
+@pytest.mark.parametrize("zone", ["Nowhere/Land", "../../etc/passwd", "x" * 300, "\x00"])
+def test_a_zone_that_is_none_means_utc(zone: str, recorded: str, reviewer_browser: Client) -> None:
+    assert reviewer_browser.get(LIST, {"zone": zone}).text.count('<tr class="linked">') == 1
+
+
+def test_pages_follow_each_other_without_overlap(
+    acme: Company, reviewer_browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [str(generation(acme.actor(acme.member)).request_id) for _ in range(5)]
+    monkeypatch.setattr("console.pages.audit.PAGE_SIZE", 2)
+    seen: list[str] = []
+    address: str | None = f"{LIST}?channel=chat"
+    while address:
+        page = reviewer_browser.get(address)
+        seen += [str(record.id) for record in page.context["page"].records]
+        older = page.context["older_query"]
+        assert "channel=chat" in older or not older
+        address = f"{LIST}?{older}" if older else None
+    assert seen == made[::-1]
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "0b0e8f0a-6f0f-4b63-9a06-6b0a54d4f6d2"])
+def test_a_cursor_that_is_none_is_not_there(cursor: str, reviewer_browser: Client) -> None:
+    assert reviewer_browser.get(f"{LIST}?after={cursor}").status_code == 404
