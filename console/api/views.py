@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.views.decorators.csrf import csrf_exempt
 
 from console.api.answers import EventStream, Reader, Shape, error_of
 from console.api.requests import error_response, operation, read_wish
@@ -53,6 +54,7 @@ async def model(request: HttpRequest, actor: Actor, name: str) -> HttpResponseBa
     raise model_not_found(name)
 
 
+@csrf_exempt
 async def unknown(request: HttpRequest) -> HttpResponseBase:
     """Any other address under /v1/."""
     words = f"There is nothing at {request.path}. See /v1/models and /v1/chat/completions."
