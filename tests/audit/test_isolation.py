@@ -173,6 +173,8 @@ def test_others_may_not_make_partitions(owner: psycopg.Connection) -> None:
 def test_the_partition_maker_is_not_led_astray_by_the_callers_search_path(
     member: Actor, owner: psycopg.Connection
 ) -> None:
+    settings = owner.execute("SELECT proconfig FROM pg_proc WHERE proname = 'audit_ensure_partition'")
+    assert settings.fetchone() == (["search_path=pg_catalog, public, pg_temp"],)
     with connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE audit_record (day date)")
         cursor.execute("SET search_path = pg_temp, public")
