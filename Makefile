@@ -36,10 +36,14 @@ lint: $(RUN_STAMP) $(DEV_STAMP) ## Check style, types, templates and the directi
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m console.supervisor.assets check
 	find templates -name '*.html' -print0 | xargs -0 $(BIN)/djade --target-version 5.2 --check
 
-bench: $(RUN_STAMP) ## Measure throughput and latency of the running product
-	@$(BIN)/python -m benchmarks.bench
+bench: $(RUN_STAMP) ## Run every measurement in benchmarks/ but the long one
+	@for file in benchmarks/[a-z]*.py; do
+		name=$$(basename "$$file" .py)
+		[ "$$name" = soak ] || $(BIN)/python -m "benchmarks.$$name"
+	done
 
 soak: $(RUN_STAMP) ## Load the running product for a long time and watch for leaks
 	@$(BIN)/python -m benchmarks.soak

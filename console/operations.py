@@ -25,7 +25,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     parts = health.parts()
     ready = all(part["ok"] for part in parts.values())
     response = JsonResponse({"ready": ready, "parts": parts}, status=200 if ready else 503)
-    response._has_been_logged = True  # Django would log an error at every question while starting
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log an error at every question while starting
     return response
 
 

@@ -36,24 +36,30 @@ def are_current(base_dir: Path) -> bool:
     return stamps.is_current(*wanted.packages) and stamps.is_current(*wanted.bundles)
 
 
-async def build(base_dir: Path, *, log_dir: Path, output: Output) -> None:
-    """Bring static/build/ up to date; does nothing when it is. Raises SupervisorError."""
+async def build(base_dir: Path, *scripts: str, log_dir: Path, output: Output) -> None:
+    """Bring static/build/ up to date, which is nothing when it is; then run npm's `scripts`, such as "check".
+
+    Raises SupervisorError.
+    """
     with await asyncio.to_thread(_exclusive, base_dir):
-        if are_current(base_dir):
+        if not scripts and are_current(base_dir):
             return
-        env = await _node_environment(base_dir, log_dir=log_dir, output=output)
+        program, env = await _npm(base_dir, log_dir=log_dir, output=output)
 
         async def npm(*arguments: str) -> None:
             await run_step(
-                "assets", ["npm", *arguments], cwd=base_dir, env=env, log_dir=log_dir, output=output
+                "assets", [*program, *arguments], cwd=base_dir, env=env, log_dir=log_dir, output=output
             )
 
         wanted = _Stamps(base_dir)
         if not stamps.is_current(*wanted.packages):
             await npm("ci", "--no-audit", "--no-fund", "--loglevel=error")
             stamps.renew(*wanted.packages)
-        await npm("run", "--silent", "build")
-        stamps.renew(*wanted.bundles)
+        if not stamps.is_current(*wanted.bundles):
+            await npm("run", "--silent", "build")
+            stamps.renew(*wanted.bundles)
+        for script in scripts:
+            await npm("run", "--silent", script)
 
 
 def _exclusive(base_dir: Path) -> IO[bytes]:
@@ -63,10 +69,10 @@ def _exclusive(base_dir: Path) -> IO[bytes]:
     return file
 
 
-async def _node_environment(base_dir: Path, *, log_dir: Path, output: Output) -> Mapping[str, str]:
-    """An environment in which `npm` works: the system's Node.js, else the one in a wheel."""
+async def _npm(base_dir: Path, *, log_dir: Path, output: Output) -> tuple[list[str], Mapping[str, str]]:
+    """The command and environment that npm runs in: the system's Node.js, else the one in a wheel."""
     if system_node() is not None:
-        return os.environ
+        return ["npm"], os.environ
     if wheel_folder() is None:
         output.say(
             f"no Node.js {OLDEST_NODE} or newer on this system; installing it into the virtual environment"
@@ -80,7 +86,10 @@ async def _node_environment(base_dir: Path, *, log_dir: Path, output: Output) ->
         raise SupervisorError(
             f"Node.js is missing. Install Node.js {OLDEST_NODE} or newer with npm, then try again."
         )
-    return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    # The wheel's own `npm` is a copy that does not find its parts; the file it was copied from does.
+    npm = folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    path = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return [str(folder / "node"), str(npm)], {**os.environ, "PATH": path}
 
 
 def system_node() -> str | None:
@@ -101,16 +110,23 @@ def wheel_folder() -> Path | None:
     return Path(found.origin).parent / "bin"
 
 
-if __name__ == "__main__":  # `make assets`
+def main(scripts: list[str]) -> int:
+    """`make assets`: what `up` does at its start, without the rest. Returns the exit status."""
     from console import environment
     from console.supervisor import catalogues
 
-    settings = environment.load()
-    terminal = Output()
+    env = environment.load()
+    output = Output()
     try:
-        asyncio.run(build(settings.base_dir, log_dir=settings.var_dir / "log", output=terminal))
-        catalogues.compile_all(settings.base_dir)
-    except SupervisorError as problem:
-        terminal.close()
-        sys.exit(str(problem))
-    terminal.close()
+        asyncio.run(build(env.base_dir, *scripts, log_dir=env.var_dir / "log", output=output))
+        catalogues.compile_all(env.base_dir)
+    except SupervisorError as error:
+        output.say(str(error))
+        return 1
+    finally:
+        output.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
