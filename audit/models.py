@@ -130,7 +130,8 @@ class AuditCompletion(AuditModel):
     @property
     def tokens_per_s(self) -> float | None:
         """Speed after the first token; None for answers of one token or none."""
-        if self.ttft_ms is None or self.total_ms is None or (self.completion_tokens or 0) < 2:
+        tokens = self.completion_tokens or 0
+        if self.ttft_ms is None or self.total_ms is None or tokens < 2:
             return None
         seconds = max(self.total_ms - self.ttft_ms, 1) / 1000
-        return round((self.completion_tokens - 1) / seconds, 1)
+        return round((tokens - 1) / seconds, 1)

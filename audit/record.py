@@ -196,12 +196,12 @@ def unseal_chunk(handle: Handle, seq: int, sealed: bytes) -> str:
         return open_output(handle, seq=seq, sealed=sealed)
 
 
-def open_output(handle: Handle, *, seq: int, sealed: bytes) -> str:
+def open_output(handle: Handle, *, seq: int, sealed: bytes | memoryview) -> str:
     """As unseal_chunk, for code that is inside the tenant's scope already."""
     return _open(handle, field="output", sequence=seq, sealed=sealed).decode(errors="surrogatepass")
 
 
-def open_json(handle: Handle, *, field: str, sealed: bytes) -> Any:
+def open_json(handle: Handle, *, field: str, sealed: bytes | memoryview) -> Any:
     """The value of a record's sealed `input` or `parameters`, inside the tenant's scope."""
     return json.loads(_open(handle, field=field, sequence=0, sealed=sealed).decode(errors="surrogatepass"))
 
@@ -237,7 +237,7 @@ def _recording(operation: str, handle: Handle, *, joins: bool = False) -> Iterat
 
 def _inside_transaction() -> bool:
     """As Django's durable atomic blocks see it: the transaction that a TestCase wraps around a test is none."""
-    return bool(connection.atomic_blocks) and not connection.atomic_blocks[-1]._from_testcase
+    return bool(connection.atomic_blocks) and not connection.atomic_blocks[-1]._from_testcase  # type: ignore[attr-defined]
 
 
 def _insert_intent(
@@ -330,12 +330,12 @@ def _seal(handle: Handle, *, field: str, sequence: int, plaintext: bytes) -> byt
     )
 
 
-def _open(handle: Handle, *, field: str, sequence: int, sealed: bytes) -> bytes:
+def _open(handle: Handle, *, field: str, sequence: int, sealed: bytes | memoryview) -> bytes:
     return envelope.open_sealed(
         tenant_id=handle.tenant_id,
         purpose=PURPOSE,
         day=handle.day,
-        sealed=sealed,
+        sealed=bytes(sealed),
         aad=_place(handle, field, sequence),
     )
 

@@ -5,7 +5,7 @@ Opening a record is itself a record, written before anything is decrypted; witho
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -149,10 +149,9 @@ def count_records(actor: Actor, filters: RecordFilters = RecordFilters(), most: 
 def find_record(actor: Actor, request_id: UUID) -> Summary:
     """One record without its content, which opens nothing and so leaves no record. Raises NotVisible."""
     require(actor, AUDIT_READ)
-    if request_id.version != 7:
-        raise NotVisible(READ)
+    day = _day(request_id)
     with tenant_scope(actor.tenant_id):
-        found = summaries(AuditRecord.objects.filter(day=day_of(request_id), id=request_id))
+        found = summaries(AuditRecord.objects.filter(day=day, id=request_id))
     if not found:
         raise NotVisible(READ)
     return found[0]
@@ -179,9 +178,7 @@ def open_record(actor: Actor, request_id: UUID, *, reason: str, client_address: 
     reason = reason.strip()
     if not reason:
         raise ReasonRequired(_("State why you open this record."))
-    handle = Handle(actor.tenant_id, request_id)
-    if request_id.version != 7 or not _exists(handle):
-        raise NotVisible(READ)
+    find_record(actor, request_id)
     record_event(
         actor=actor,
         kind=READ,
@@ -190,7 +187,7 @@ def open_record(actor: Actor, request_id: UUID, *, reason: str, client_address: 
         client_address=client_address,
     )
     with tenant_scope(actor.tenant_id):
-        return _view(handle)
+        return _view(Handle(actor.tenant_id, request_id))
 
 
 def summaries(records: QuerySet[AuditRecord]) -> list[Summary]:
@@ -234,15 +231,18 @@ def _filtered(filters: RecordFilters) -> QuerySet[AuditRecord]:
 def _parse(cursor: str) -> UUID:
     try:
         before = UUID(cursor)
-        day_of(before)
     except ValueError as error:
         raise NotVisible(READ) from error
+    _day(before)
     return before
 
 
-def _exists(handle: Handle) -> bool:
-    with tenant_scope(handle.tenant_id):
-        return AuditRecord.objects.filter(day=handle.day, id=handle.request_id).exists()
+def _day(request_id: UUID) -> date:
+    """The day of an id that came from outside. Raises NotVisible for ids that no record can have."""
+    try:
+        return day_of(request_id)
+    except (ValueError, OverflowError) as error:
+        raise NotVisible(READ) from error
 
 
 def _view(handle: Handle) -> RecordView:

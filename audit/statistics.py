@@ -81,7 +81,7 @@ def _figures(actor: Actor, *, since: float, until: float, width: float) -> dict[
     """Figures by bucket number, and over all under None. Times in seconds since 1970."""
     start, now = (datetime.fromtimestamp(time, tz=UTC) for time in (since, until))
     first, end = first_id_at(start), first_id_at(now)
-    parameters = {
+    parameters: dict[str, Any] = {
         "since": start,
         "width": width,
         "errors": list(ERRORS),

@@ -17,7 +17,9 @@ from audit.selectors import (
     ReasonRequired,
     RecordFilters,
     State,
+    count_records,
     filter_choices,
+    find_record,
     list_records,
     open_record,
 )
@@ -116,7 +118,9 @@ def test_the_last_full_page_has_no_next(member: Actor, reviewer: Actor) -> None:
     assert list_records(reviewer, limit=2).next_cursor != ""
 
 
-@pytest.mark.parametrize("cursor", ["x", "00000000-0000-4000-8000-000000000000", "' OR 1=1"])
+@pytest.mark.parametrize(
+    "cursor", ["x", "00000000-0000-4000-8000-000000000000", "ffffffff-ffff-7fff-bfff-ffffffffffff"]
+)
 def test_a_cursor_that_is_none_is_not_found(reviewer: Actor, cursor: str) -> None:
     with pytest.raises(NotVisible):
         list_records(reviewer, RecordFilters(), cursor)
@@ -138,6 +142,8 @@ def test_another_tenants_reviewer_sees_nothing(member: Actor, outsider: Actor) -
     assert filter_choices(outsider) == FilterChoices(users=[], models=[])
     with pytest.raises(NotVisible):
         open_record(outsider, handle.request_id, reason="curious")
+    with pytest.raises(NotVisible):
+        find_record(outsider, handle.request_id)
     assert _ids(outsider, kind="") == [], "nothing was opened"
 
 
@@ -150,6 +156,8 @@ def test_only_reviewers_read_the_audit(
     for attempt in (
         lambda: list_records(actor),
         lambda: filter_choices(actor),
+        lambda: count_records(actor),
+        lambda: find_record(actor, handle.request_id),
         lambda: open_record(actor, handle.request_id, reason="curious"),
     ):
         with pytest.raises(NotVisible):
@@ -200,10 +208,29 @@ def test_a_record_is_not_opened_without_a_reason(member: Actor, reviewer: Actor,
     assert _ids(reviewer, kind=READ) == []
 
 
-@pytest.mark.parametrize("request_id", [uuid4(), uuid7()])
+@pytest.mark.parametrize("request_id", [uuid4(), uuid7(), UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")])
 def test_a_record_that_does_not_exist_is_not_found(reviewer: Actor, request_id: UUID) -> None:
     with pytest.raises(NotVisible):
         open_record(reviewer, request_id, reason="sample")
+    with pytest.raises(NotVisible):
+        find_record(reviewer, request_id)
+
+
+def test_finding_a_record_shows_no_content_and_leaves_no_trace(member: Actor, reviewer: Actor) -> None:
+    handle = generation(member)
+    assert find_record(reviewer, handle.request_id) == list_records(reviewer).records[0]
+    assert _ids(reviewer, kind=READ) == []
+
+
+def test_counting_stops_where_nobody_needs_it_exactly(
+    member: Actor, reviewer: Actor, outsider: Actor
+) -> None:
+    for status in ("completed", "failed", "failed"):
+        generation(member, status=status)
+    assert count_records(reviewer) == 3
+    assert count_records(reviewer, RecordFilters(status="failed")) == 2
+    assert count_records(reviewer, most=1) == 2
+    assert count_records(outsider) == 0
 
 
 def test_nothing_is_decrypted_when_the_opening_cannot_be_recorded(
