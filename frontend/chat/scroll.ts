@@ -33,10 +33,12 @@ export class Follower {
 
   private onScroll(): void {
     const top = this.area.scrollTop;
-    if (this.distance() < NEAR) this.following = true;
-    else if (top < this.lastTop) this.following = false;
+    const atEnd = this.distance() < NEAR;
+    // Our own scrolling leaves `lastTop` behind it, so what differs from it is the reader's, or a shorter thread.
+    if (top > this.lastTop && atEnd) this.following = true;
+    else if (top < this.lastTop && !atEnd) this.following = false;
     this.lastTop = top;
-    this.jump.hidden = this.following || this.distance() < NEAR;
+    this.jump.hidden = this.following || atEnd;
   }
 
   private leave(): void {

@@ -140,6 +140,7 @@ export class Thread {
     const words = this.wordsOn(answer);
     note.hidden = words === "";
     if (note.hidden) return;
+    note.classList.toggle("bad", answer.status !== "stopped" && answer.status !== "completed");
     const retry = h("button", { type: "button", class: "btn small" }, icon("again"), say(this.strings, "try_again"));
     retry.addEventListener("click", () => this.actions.regenerate(answer));
     note.replaceChildren(icon(answer.status === "stopped" ? "stop" : "info"), h("p", {}, words), retry);
