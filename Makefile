@@ -29,7 +29,8 @@ doctor: ## Say what is wrong on this machine and how to mend it
 	@if [ -x $(BIN)/python ]; then exec $(BIN)/python manage.py doctor; else exec $(PYTHON) manage.py doctor; fi
 
 test: $(RUN_STAMP) $(DEV_STAMP) system-tools assets ## Run every test
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests --ignore tests/e2e
+	$(BIN)/python -m pytest tests/e2e
 
 lint: $(RUN_STAMP) $(DEV_STAMP) ## Check style, types, templates and the direction of imports
 	@$(BIN)/ruff check .

@@ -1,7 +1,11 @@
 """Which processes are alive; one that has ended but was not collected by its parent is not."""
 
+import os
+import signal
 import time
 from pathlib import Path
+
+from console.supervisor.keeper import Server
 
 
 def is_alive(pid: int) -> bool:
@@ -18,6 +22,14 @@ def wait_for_end(pids: list[int], seconds: float = 10) -> list[int]:
     while (left := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < deadline:
         time.sleep(0.05)
     return left
+
+
+def kill_9(server: Server, pid: int | None) -> None:
+    """Kill the server's process and wait until its launcher knows."""
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    while server.running:
+        time.sleep(0.02)
 
 
 def children_of(pid: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 
 from console.supervisor.errors import ServerError
 from console.supervisor.postgres import PostgresServer
-from tests.supervisor.alive import children_of, is_alive, wait_for_end
+from tests.supervisor.alive import children_of, is_alive, kill_9, wait_for_end
 from tests.support.services import REPOSITORY
 
 PASSWORD = 'p@ss/w"ö rd\\'
@@ -104,9 +103,7 @@ def test_root_lends_the_account_nobody(shared: PostgresServer) -> None:
 def test_data_survives_kill_9_and_the_next_start_recovers(server: PostgresServer) -> None:
     with psycopg.connect(server.url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
-    assert wait_for_end([server.pid or 0]) == []
+    kill_9(server, server.pid)
     server.start()
     assert ask(server.url, "SELECT answer FROM kept") == 42
 
@@ -184,8 +181,7 @@ def test_a_path_too_long_for_a_socket_falls_back_to_a_loopback_port(folder: Path
         assert "@127.0.0.1:" in server.url
         before = server.url
         assert ask(server.url, "SHOW listen_addresses") == "127.0.0.1"
-        os.kill(server.pid or 0, signal.SIGKILL)
-        wait_for_end([server.pid or 0])
+        kill_9(server, server.pid)
         server.start()
         assert server.url == before
     finally:

@@ -1,7 +1,5 @@
 """Valkey's launcher, with the real server and each client that Custos uses."""
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import redis
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from console.supervisor.valkey import ValkeyServer
-from tests.supervisor.alive import wait_for_end
+from tests.supervisor.alive import kill_9, wait_for_end
 
 PASSWORD = 'p@ss/w"ö rd\\'
 
@@ -61,9 +59,7 @@ def test_the_password_is_not_on_the_command_line(server: ValkeyServer) -> None:
 
 def test_a_restart_keeps_the_address(server: ValkeyServer) -> None:
     before = server.url
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
-    wait_for_end([server.pid or 0])
+    kill_9(server, server.pid)
     server.start()
     assert server.url == before
     with redis.Redis.from_url(server.url) as client:
