@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 
@@ -13,20 +12,10 @@ from asgiref.sync import sync_to_async
 from audit.models import AuditRecord
 from tenants.models import ApiKey
 from tenants.scope import tenant_scope
-from tests.api.client import LONG, http
+from tests.api.client import LONG, http, streamed, text_in
 from tests.chat.recorded import once_closed
 from tests.chat.stack import Stack
 from tests.conftest import Company
-
-
-def text_in(events: str) -> str:
-    """The text in the complete server-sent events received so far."""
-    found = []
-    for line in events.split("\n\n")[:-1]:
-        if line.startswith("data: {"):
-            for choice in json.loads(line[6:])["choices"]:
-                found.append(choice["delta"].get("content", ""))
-    return "".join(found)
 
 
 async def running(stack: Stack) -> int:
@@ -54,14 +43,13 @@ async def only_request(company: Company) -> str:
 
 async def test_a_stream_that_its_client_leaves(live_acme: Company, stack: Stack, key: str) -> None:
     received = ""
-    async with http(stack, key) as client:
-        async with client.stream("POST", "/v1/chat/completions", json={**LONG, "stream": True}) as response:
-            request_id = response.headers["x-request-id"]
-            async for piece in response.aiter_text():
-                received += piece
-                if len(text_in(received)) > 60:
-                    break
-            assert await running(stack) == 1
+    async with streamed(stack, key) as response:
+        request_id = response.headers["x-request-id"]
+        async for piece in response.aiter_text():
+            received += piece
+            if len(text_in(received)) > 60:
+                break
+        assert await running(stack) == 1
     assert await until_idle(stack) < 2
     record = await once_closed(live_acme, request_id)
     assert (record.status, record.error_code) == ("disconnected", "client_disconnected")
@@ -95,18 +83,16 @@ async def test_a_revoked_key_ends_its_running_answer(live_acme: Company, stack: 
             ApiKey.objects.update(revoked=clock.now())
 
     received, revoked_at = "", 0.0
-    async with http(stack, key) as client:
-        async with client.stream("POST", "/v1/chat/completions", json={**LONG, "stream": True}) as response:
-            request_id = response.headers["x-request-id"]
-            async for piece in response.aiter_text():
-                received += piece
-                if not revoked_at and len(text_in(received)) > 20:
-                    await sync_to_async(revoke)()
-                    revoked_at = time.monotonic()
+    async with streamed(stack, key) as response:
+        request_id = response.headers["x-request-id"]
+        async for piece in response.aiter_text():
+            received += piece
+            if not revoked_at and len(text_in(received)) > 20:
+                await sync_to_async(revoke)()
+                revoked_at = time.monotonic()
     assert time.monotonic() - revoked_at < 2
     assert re.search(r'"code": "access_revoked"', received)
     assert "[DONE]" not in received
     record = await once_closed(live_acme, request_id)
     assert (record.status, record.error_code) == ("stopped", "access_revoked")
-    events = received.rsplit("data: ", 1)[0]
-    assert record.text == text_in(events)
+    assert record.text == text_in(received)

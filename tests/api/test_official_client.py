@@ -19,7 +19,11 @@ async def test_a_whole_answer(live_acme: Company, stack: Stack, key: str) -> Non
     answer = raw.parse()
     text = answer.choices[0].message.content
     assert "Paris" in text
-    assert (answer.model, answer.object, answer.choices[0].finish_reason) == (MODEL, "chat.completion", "stop")
+    assert (answer.model, answer.object, answer.choices[0].finish_reason) == (
+        MODEL,
+        "chat.completion",
+        "stop",
+    )
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
     record = await once_closed(live_acme, raw.headers["x-request-id"])
     assert (record.text, record.status, record.channel) == (text, "completed", "api")
@@ -51,7 +55,9 @@ async def test_a_streamed_answer(live_acme: Company, stack: Stack, key: str) -> 
 
 async def test_a_plain_completion_whole_and_streamed(live_acme: Company, stack: Stack, key: str) -> None:
     async with official(stack, key) as client:
-        whole = await client.completions.create(model=MODEL, prompt="One, two, three,", max_tokens=8, temperature=0)
+        whole = await client.completions.create(
+            model=MODEL, prompt="One, two, three,", max_tokens=8, temperature=0
+        )
         stream = await client.completions.create(
             model=MODEL, prompt="One, two, three,", max_tokens=8, temperature=0, stream=True
         )

@@ -79,7 +79,11 @@ async def test_a_key_is_needed_and_a_session_is_not_enough(
     ]
     async with http(stack, "") as client:
         for headers in attempts:
-            for method, address in [("POST", COMPLETIONS), ("POST", "/v1/completions"), ("GET", "/v1/models")]:
+            for method, address in [
+                ("POST", COMPLETIONS),
+                ("POST", "/v1/completions"),
+                ("GET", "/v1/models"),
+            ]:
                 response = await client.request(method, address, headers=headers, content=json.dumps(chat()))
                 assert response.status_code == 401, (headers, address)
                 assert response.json()["error"]["code"] == "invalid_api_key"
