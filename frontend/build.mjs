@@ -1,6 +1,6 @@
 // Bundles frontend/ and static/css/ into static/build/. Entry names are stable (the server adds hashes when it
 // collects static files); chunks that are loaded on demand carry a hash of their own.
-import { readFile, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -63,9 +63,19 @@ async function report({ outputs }) {
   if (failed) process.exitCode = 1;
 }
 
-await rm(output, { recursive: true, force: true });
+/** Chunks of earlier builds. They go last, so that a running server is never without its files. */
+async function removeStale(outputs) {
+  const fresh = new Set(Object.keys(outputs).map((name) => resolve(root, name)));
+  for (const entry of await readdir(output, { recursive: true, withFileTypes: true })) {
+    const path = resolve(entry.parentPath, entry.name);
+    if (entry.isFile() && !entry.name.startsWith(".") && !fresh.has(path)) await rm(path);
+  }
+}
+
 if (process.argv.includes("--watch")) {
   await (await esbuild.context(options)).watch();
 } else {
-  await report((await esbuild.build(options)).metafile);
+  const { metafile } = await esbuild.build(options);
+  await removeStale(metafile.outputs);
+  await report(metafile);
 }

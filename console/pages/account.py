@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth import authenticate, login, logout
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -15,6 +16,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from console import throttle
+from tenants.models import User
 
 SIGNED_OUT = "left"
 
@@ -40,7 +42,7 @@ class SignInForm(forms.Form):
     def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
-        self.user = None
+        self.user: User | None = None
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
@@ -51,7 +53,8 @@ class SignInForm(forms.Form):
             minutes = throttle.WINDOW_S // 60
             message = _("Too many attempts. Wait %(minutes)d minutes, then try again.") % {"minutes": minutes}
             raise forms.ValidationError(message, code="throttled")
-        self.user = authenticate(self.request, username=values["email"], password=values["password"])
+        found = authenticate(self.request, username=values["email"], password=values["password"])
+        self.user = found if isinstance(found, User) else None
         if self.user is None:
             throttle.note_failure(**who)
             raise forms.ValidationError(
@@ -73,7 +76,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if form.is_bound and form.is_valid():
         login(request, form.user)
         return HttpResponseRedirect(target)
-    throttled = form.is_bound and form.has_error(forms.forms.NON_FIELD_ERRORS, "throttled")
+    throttled = form.is_bound and form.has_error(NON_FIELD_ERRORS, "throttled")
     context = {
         "form": form,
         "target": target,

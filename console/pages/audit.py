@@ -36,14 +36,17 @@ class FilterForm(forms.Form):
 
     def __init__(self, data: Any, *, choices: selectors.FilterChoices) -> None:
         super().__init__(data)
-        states = [(code, look.label) for code, look in labels.STATES.items()]
-        for name, options in {
+        states: list[tuple[str, Any]] = [(code, look.label) for code, look in labels.STATES.items()]
+        offered: dict[str, list[tuple[str, Any]]] = {
             "user": [(each, each) for each in choices.users],
             "model": [(each, each) for each in choices.models],
             "status": states,
             "channel": list(labels.CHANNELS.items()),
-        }.items():
-            self.fields[name].choices = [("", _("Any")), *options]
+        }
+        for name, options in offered.items():
+            field = self.fields[name]
+            assert isinstance(field, forms.ChoiceField)
+            field.choices = [("", _("Any")), *options]
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}

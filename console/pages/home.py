@@ -8,6 +8,7 @@ from django.views.decorators.http import require_safe
 
 from console.chat import selectors
 from console.pages import navigation
+from console.pages.navigation import person
 from console.tenancy import TenantRequest, tenant_view
 from tenants.access import memberships_of
 from tenants.roles import CHAT_USE
@@ -17,10 +18,10 @@ from tenants.roles import CHAT_USE
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """The first workspace, else the platform page, else a page that says whom to ask."""
-    memberships = memberships_of(request.user)
+    memberships = memberships_of(person(request))
     if memberships:
         return redirect("tenant", memberships[0].tenant.slug)
-    if request.user.is_platform_administrator:
+    if person(request).is_platform_administrator:
         return redirect("platform")
     return render(request, "pages/no_workspace.html")
 

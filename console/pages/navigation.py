@@ -9,7 +9,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from tenants.access import Actor, memberships_of
-from tenants.models import Tenant
+from tenants.models import Tenant, User
 from tenants.roles import AUDIT_READ, CHAT_USE, OVERVIEW_VIEW
 
 
@@ -46,15 +46,22 @@ class Sidebar:
     conversations: str  # Where the palette finds the person's own conversations; "" without a chat.
 
 
+def person(request: HttpRequest) -> User:
+    """Who is signed in, on pages that only people who are can reach."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
 def sidebar(request: HttpRequest) -> Sidebar:
+    user = person(request)
     actor: Actor | None = getattr(request, "actor", None)
     platform_url = reverse("platform")
     return Sidebar(
         actor=actor,
-        tenants=[membership.tenant for membership in memberships_of(request.user)],
+        tenants=[membership.tenant for membership in memberships_of(user)],
         links=_links(actor, request.path) if actor else [],
         platform=Link(platform_url, str(_("Platform")), "platform", request.path == platform_url)
-        if request.user.is_platform_administrator
+        if user.is_platform_administrator
         else None,
         conversations=reverse("palette", args=[actor.tenant_slug]) if actor and actor.can(CHAT_USE) else "",
     )

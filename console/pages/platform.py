@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from console import health
+from console.pages.navigation import person
 from inference.client import InferenceClient, InferenceUnavailable
 from tenants.models import Tenant
 
@@ -24,7 +25,7 @@ def platform_view(view: View) -> View:
 
     @wraps(view)
     def wrapped(request: HttpRequest) -> HttpResponse:
-        if not request.user.is_platform_administrator:
+        if not person(request).is_platform_administrator:
             raise Http404
         return view(request)
 

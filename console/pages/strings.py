@@ -13,7 +13,6 @@ SHARED: dict[str, str | Promise] = {
 CHAT: dict[str, str | Promise] = {
     "you": _("You"),
     "assistant": _("Answer"),
-    "new_title": _("New conversation"),
     "waiting": _("Waiting for the first word"),
     "reasoning": _("Reasoning"),
     "reasoning_now": _("Reasoning…"),
