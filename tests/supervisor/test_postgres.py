@@ -1,6 +1,7 @@
 """The database's launcher, with the real server."""
 
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -13,6 +14,7 @@ import dj_database_url
 import psycopg
 import pytest
 
+from console.supervisor import postgres, private_view
 from console.supervisor.errors import ServerError
 from console.supervisor.postgres import PostgresServer
 from tests.supervisor.alive import children_of, is_alive, kill_9, wait_for_end
@@ -189,7 +191,33 @@ def test_a_path_too_long_for_a_socket_falls_back_to_a_loopback_port(folder: Path
 
 
 @as_root
-def test_a_folder_nobody_can_enter_is_an_error_with_its_mend_and_stays_closed(folder: Path) -> None:
+def test_a_folder_nobody_can_enter_is_served_through_a_view_and_stays_closed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "PREDECESSOR_SECONDS", 0.1)
+    closed = folder / "home"
+    closed.mkdir(mode=0o700)
+    server = PostgresServer(closed / "var" / "postgres", PASSWORD)
+    try:
+        server.start()
+        assert psycopg.connect(server.url).execute("SELECT 1").fetchone() == (1,)
+        assert Path(f"/proc/{server.pid}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+        again = PostgresServer(closed / "var" / "postgres", PASSWORD)
+        with pytest.raises(ServerError, match="already runs"):
+            again.start()
+        assert not any((place / "data").exists() for place in private_view.CANDIDATES), "only it sees the mount"
+    finally:
+        server.stop()
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    server.start()
+    server.stop()
+
+
+@as_root
+def test_without_such_a_view_it_is_an_error_with_its_mend_and_the_folder_stays_closed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_view, "CANDIDATES", ())
     closed = folder / "home"
     closed.mkdir(mode=0o700)
     with pytest.raises(ServerError, match="Set CUSTOS_VAR_DIR"):
