@@ -19,8 +19,8 @@ function count(value: number | null, digits = 0): string {
   return value === null ? "–" : number(value, digits);
 }
 
-function chart(name: string, series: Series[], format: (value: number) => string, whole = false): Chart {
-  return new Chart(must(`[data-chart="${name}"]`), must(`[data-legend="${name}"]`), series, format, whole);
+function chart(name: string, series: Series[], format: (value: number) => string, top: number, whole = false): Chart {
+  return new Chart(must(`[data-chart="${name}"]`), must(`[data-legend="${name}"]`), series, format, top, whole);
 }
 
 const charts = {
@@ -31,8 +31,9 @@ const charts = {
       { label: say(strings, "p95"), color: "--c2", swatch: "s2", dash: [6, 4] },
     ],
     duration,
+    100,
   ),
-  tokens: chart("tokens", [{ label: say(strings, "tokens_per_s"), color: "--c3", swatch: "s3" }], (value) => number(value, 1)),
+  tokens: chart("tokens", [{ label: say(strings, "tokens_per_s"), color: "--c3", swatch: "s3" }], (value) => number(value, 1), 1),
   requests: chart(
     "requests",
     [
@@ -40,6 +41,7 @@ const charts = {
       { label: say(strings, "errors"), color: "--c2", swatch: "s2", bars: 0.3 },
     ],
     (value) => number(value),
+    1,
     true,
   ),
 };

@@ -28,12 +28,14 @@ export class Chart {
   private plot: uPlot | null = null;
   private data: uPlot.AlignedData = [[]];
 
-  /** Values are in the unit that `format` writes; null leaves a gap. whole: the values are counts. */
+  /** Values are in the unit that `format` writes; null leaves a gap. top: the least that the axis reaches up to;
+   * whole: the values are counts. */
   constructor(
     private readonly target: HTMLElement,
     private readonly legend: HTMLElement,
     private readonly series: Series[],
     private readonly format: (value: number) => string,
+    private readonly top: number,
     private readonly whole = false,
   ) {
     new ResizeObserver(() => this.resize()).observe(target);
@@ -70,7 +72,7 @@ export class Chart {
       legend: { show: false },
       cursor: { y: false, drag: { setScale: false }, points: { size: 7 } },
       hooks: { setCursor: [(plot) => this.showLegend(plot.cursor.idx ?? null)] },
-      scales: { y: { range: (_plot, _min, max) => [0, Math.max((max ?? 0) * 1.1, 1)] } },
+      scales: { y: { range: (_plot, _min, max) => [0, Math.max((max ?? 0) * 1.1, this.top)] } },
       axes: [
         { ...axis, size: 28, grid: { show: false }, values: (_plot, times) => times.map(hourAndMinute), space: 70 },
         { ...axis, ...(this.whole ? { incrs: COUNTS } : {}), size: 58, values: (_plot, values) => values.map((value) => this.format(value)), space: 36 },
