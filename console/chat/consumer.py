@@ -8,6 +8,7 @@ is something new"), never content.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -24,6 +25,7 @@ from console.chat.identity import SignedOut, Visitor, identify, speak
 from console.chat.selectors import Exchange
 from inference.generation import metrics
 from inference.generation.errors import GenerationError, explain
+from inference.generation.valkey import VALKEY_ERRORS
 from tenants.access import Actor, NotVisible
 from tenants.database import in_database
 
@@ -61,7 +63,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if self._joined:
             metrics.sockets.dec()
             revocation.of_this_loop().discard(self)
-            await self.channel_layer.group_discard(hints.group_of(self.visitor.actor), self.channel_name)
+            with contextlib.suppress(*VALKEY_ERRORS):
+                await self.channel_layer.group_discard(hints.group_of(self.visitor.actor), self.channel_name)
 
     async def shut(self, code: int) -> None:
         """Deliver nothing more and close."""

@@ -61,13 +61,11 @@ def exchange_for(actor: Actor, answer_id: UUID) -> Exchange:
     return exchange_of(answer)
 
 
-def exchange_of(answer: Message, *, regenerated: UUID | None = None) -> Exchange:
-    """An answer with its question. The answer before it is looked up unless it is given."""
+def exchange_of(answer: Message) -> Exchange:
+    """An answer with its question, and the answer before it where there is one."""
     question, conversation = answer.question, answer.conversation
     assert question is not None and answer.generation is not None
-    if regenerated is None:
-        earlier = question.answers.filter(pk__lt=answer.pk).order_by("-pk")
-        regenerated = earlier.values_list("pk", flat=True).first()
+    earlier = question.answers.filter(pk__lt=answer.pk).order_by("-pk")
     return Exchange(
         conversation_id=conversation.pk,
         title=title_of(conversation),
@@ -75,22 +73,21 @@ def exchange_of(answer: Message, *, regenerated: UUID | None = None) -> Exchange
         question_text=text_of(question),
         answer_id=answer.pk,
         generation=answer.generation,
-        regenerated=regenerated,
+        regenerated=earlier.values_list("pk", flat=True).first(),
     )
 
 
 def turns_before(conversation: Conversation, question: Message | None) -> list[Turn]:
     """The answered questions before `question` (or all), each with its newest answer that holds any text."""
-    messages = conversation.messages.order_by("pk")
     answers: dict[UUID, str] = {}
     questions: list[Message] = []
-    for message in messages:
-        if question is not None and message.pk >= question.pk and message.role == Message.Role.USER:
-            break
+    for message in conversation.messages.order_by("pk"):
         if message.role == Message.Role.USER:
             questions.append(message)
         elif message.question_id and (text := text_of(message)):
             answers[message.question_id] = text
+    if question is not None:
+        questions = [earlier for earlier in questions if earlier.pk < question.pk]
     return [Turn(text_of(q), answers[q.pk]) for q in questions if q.pk in answers]
 
 

@@ -111,9 +111,11 @@ def store(*, actor: Actor, plan: Plan, generation: UUID) -> selectors.Exchange:
     try:
         with tenant_scope(actor.tenant_id):
             if plan.new_title:
+                title = plan.new_title
                 _create_conversation(actor, plan)
             else:
-                access.access_conversation(actor, plan.conversation_id, access.CHANGE)
+                conversation = access.access_conversation(actor, plan.conversation_id, access.CHANGE)
+                title = selectors.title_of(conversation)
                 Conversation.objects.filter(pk=plan.conversation_id).update(updated=clock.now())
             if plan.regenerated is None:
                 _create_question(actor, plan)
@@ -129,7 +131,15 @@ def store(*, actor: Actor, plan: Plan, generation: UUID) -> selectors.Exchange:
                 route=plan.resolved.route,
                 model=plan.resolved.model,
             )
-            return selectors.exchange_of(answer, regenerated=plan.regenerated)
+            return selectors.Exchange(
+                conversation_id=plan.conversation_id,
+                title=title,
+                question_id=plan.question_id,
+                question_text=plan.question_text,
+                answer_id=answer.pk,
+                generation=generation,
+                regenerated=plan.regenerated,
+            )
     except IntegrityError as error:
         if asked_before(actor=actor, client_id=plan.client_id):
             raise AlreadyAsked from error

@@ -13,7 +13,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from audit.models import AuditChunk
-from inference.client import InferenceClient
+from inference.client import Delta, InferenceClient
 from inference.generation import run, running, stream, valkey
 from inference.generation.errors import NotRecorded, ShuttingDown, StreamUnavailable
 from inference.generation.run import Ending, Order
@@ -104,6 +104,17 @@ async def test_every_piece_is_committed_before_it_is_delivered(live_acme: Compan
     assert witness.ending.timings.ttft_ms is not None
     record = await once_closed(live_acme, order.request_id)
     assert record.text == witness.text == generation.text
+
+
+async def test_nothing_of_what_the_model_says_is_lost(live_acme: Company, order: Order) -> None:
+    greedy = {**order.request, "temperature": 0}
+    body = {**greedy, "model": order.resolved.served_id}
+    said = [item.text async for item in order.resolved.client.stream_chat(body) if isinstance(item, Delta)]
+    witness = Witness(live_acme)
+    generation = await begin(replace(order, request=greedy), witness)
+    generation.start()
+    await generation.wait()
+    assert witness.text == "".join(said)
 
 
 async def test_text_that_waits_for_a_commit_becomes_the_next_piece(live_acme: Company, order: Order) -> None:
