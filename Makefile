@@ -29,7 +29,8 @@ doctor: ## Say what is wrong on this machine and how to mend it
 	@if [ -x $(BIN)/python ]; then exec $(BIN)/python manage.py doctor; else exec $(PYTHON) manage.py doctor; fi
 
 test: $(RUN_STAMP) $(DEV_STAMP) system-tools assets ## Run every test
-	@$(BIN)/python -m pytest tests --ignore tests/e2e
+	@$(BIN)/python -m console.supervisor.assets test
+	$(BIN)/python -m pytest tests --ignore tests/e2e
 	$(BIN)/python -m pytest tests/e2e
 
 lint: $(RUN_STAMP) $(DEV_STAMP) ## Check style, types, templates and the direction of imports
@@ -40,13 +41,10 @@ lint: $(RUN_STAMP) $(DEV_STAMP) ## Check style, types, templates and the directi
 	$(BIN)/python -m console.supervisor.assets check
 	find templates -name '*.html' -print0 | xargs -0 $(BIN)/djade --target-version 5.2 --check
 
-bench: $(RUN_STAMP) ## Run every measurement in benchmarks/ but the long one
-	@for file in benchmarks/[a-z]*.py; do
-		name=$$(basename "$$file" .py)
-		[ "$$name" = soak ] || $(BIN)/python -m "benchmarks.$$name"
-	done
+bench: $(RUN_STAMP) assets ## Measure: start, what the web layer adds, the audit's writes
+	@for name in warm_start web_overhead audit_append; do $(BIN)/python -m "benchmarks.$$name"; done
 
-soak: $(RUN_STAMP) ## Load the running product for a long time and watch for leaks
+soak: $(RUN_STAMP) assets ## Load the product for ten minutes while parts of it are killed; nothing may be lost
 	@$(BIN)/python -m benchmarks.soak
 
 messages: $(RUN_STAMP) system-tools ## Collect the strings to translate into locale/
