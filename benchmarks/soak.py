@@ -78,7 +78,9 @@ async def _program(client: httpx.AsyncClient, key: str, until: float, seen: Seen
     body = {"model": MODEL, "stream": True, "max_tokens": 60, "ignore_eos": True}
     headers = {"Authorization": f"Bearer {key}"}
     while time.monotonic() < until:
-        body["messages"] = [{"role": "user", "content": f"Tell me about the number {random.randrange(10**6)}."}]
+        body["messages"] = [
+            {"role": "user", "content": f"Tell me about the number {random.randrange(10**6)}."}
+        ]
         hangs_up = random.randrange(3) == 0
         try:
             async with client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
@@ -116,7 +118,9 @@ def _pid(state: Path, marker: str) -> int:
     """The product's process that runs `marker`."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            ours = str(state).encode() in (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+            ours = (
+                str(state).encode() in (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+            )
             if ours and marker.encode() in (process / "cmdline").read_bytes():
                 return int(process.name)
         except OSError:

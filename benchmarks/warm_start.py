@@ -43,7 +43,9 @@ def main() -> None:
 
 def _wait_for_a_token(url: str, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}"}
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=QUESTION, headers=headers, timeout=60) as response:
+    with httpx.stream(
+        "POST", f"{url}/v1/chat/completions", json=QUESTION, headers=headers, timeout=60
+    ) as response:
         response.raise_for_status()
         next(line for line in response.iter_lines() if '"content"' in line)
 

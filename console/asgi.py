@@ -9,8 +9,8 @@ import django
 django.setup()
 
 # What follows imports models, so it comes after Django has loaded its applications.
-from console.routing import application  # noqa: E402
-from console.startup import refuse_unsafe_start  # noqa: E402
+from console.routing import application
+from console.startup import refuse_unsafe_start
 
 refuse_unsafe_start()
 

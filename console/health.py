@@ -53,7 +53,9 @@ def _valkey() -> Part:
 def _inference() -> Part:
     answer = httpx.get(f"{settings.INFERENCE_URL}/health", timeout=INFERENCE_TIMEOUT_S)
     health = answer.json()
-    return Part(ok=health["state"] == "ready", detail=f"{health['state']}: {health.get('model') or ''}".strip(": "))
+    return Part(
+        ok=health["state"] == "ready", detail=f"{health['state']}: {health.get('model') or ''}".strip(": ")
+    )
 
 
 def _worker() -> Part:

@@ -50,7 +50,9 @@ def inference_metrics(request: HttpRequest) -> HttpResponse:
         )
     except httpx.HTTPError:
         return HttpResponse("the inference process does not answer\n", status=503, content_type="text/plain")
-    return HttpResponse(answer.content, status=answer.status_code, content_type=answer.headers["content-type"])
+    return HttpResponse(
+        answer.content, status=answer.status_code, content_type=answer.headers["content-type"]
+    )
 
 
 def _registry() -> prometheus_client.CollectorRegistry:

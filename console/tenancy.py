@@ -19,7 +19,9 @@ class TenantRequest(HttpRequest):
     actor: Actor
 
 
-def tenant_view(permission: str | None = None) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+def tenant_view(
+    permission: str | None = None,
+) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
     """Run a synchronous view as a member of the tenant in its URL, in that tenant's scope and one transaction.
 
     Anonymous visitors go to sign in. Strangers, and members without `permission`, get the 404 of a missing page, and
@@ -33,7 +35,9 @@ def tenant_view(permission: str | None = None) -> Callable[[Callable[..., HttpRe
                 return redirect_to_login(request.get_full_path())
             try:
                 request.actor = actor_for_user(
-                    user=request.user, tenant_slug=slug, session_ref=session_reference(request.session.session_key)
+                    user=request.user,
+                    tenant_slug=slug,
+                    session_ref=session_reference(request.session.session_key),
                 )
                 if permission is not None:
                     require(request.actor, permission)

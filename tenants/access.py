@@ -142,7 +142,7 @@ def grant(*, user_id: UUID, obj: models.Model, permissions: list[str]) -> None:
     if len(found) != len(set(permissions)):
         raise ValueError(f"{obj._meta.label} has not all of the permissions {permissions}")
     rows = [grants(user_id=user_id, permission=permission, content_object=obj) for permission in found]
-    grants.objects.bulk_create(rows, ignore_conflicts=True)
+    grants._default_manager.bulk_create(rows, ignore_conflicts=True)
 
 
 def revoke(*, user_id: UUID, obj: models.Model, permissions: list[str]) -> None:

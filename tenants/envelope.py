@@ -74,19 +74,29 @@ def provider() -> KeyProvider:
 
 def seal(*, tenant_id: UUID, purpose: str, day: date, plaintext: bytes, aad: Mapping[str, object]) -> bytes:
     """Encrypt under the tenant's data key of the purpose and day, made on first use. Call inside the tenant's scope."""
-    return _encrypt(_data_key(tenant_id, purpose, day, create=True), plaintext, _bind(tenant_id, purpose, aad))
+    return _encrypt(
+        _data_key(tenant_id, purpose, day, create=True), plaintext, _bind(tenant_id, purpose, aad)
+    )
 
 
-def open_sealed(*, tenant_id: UUID, purpose: str, day: date, sealed: bytes, aad: Mapping[str, object]) -> bytes:
+def open_sealed(
+    *, tenant_id: UUID, purpose: str, day: date, sealed: bytes, aad: Mapping[str, object]
+) -> bytes:
     """Decrypt what `seal` made with the same arguments. Call inside the tenant's scope.
 
     Raises Tampered when bytes or associated data differ, KeyDestroyed when the key is gone.
     """
-    return _decrypt(_data_key(tenant_id, purpose, day, create=False), bytes(sealed), _bind(tenant_id, purpose, aad))
+    return _decrypt(
+        _data_key(tenant_id, purpose, day, create=False), bytes(sealed), _bind(tenant_id, purpose, aad)
+    )
 
 
 def _bind(tenant_id: UUID, purpose: str, aad: Mapping[str, object]) -> bytes:
-    bound = {"tenant": str(tenant_id), "purpose": purpose, **{name: str(value) for name, value in aad.items()}}
+    bound = {
+        "tenant": str(tenant_id),
+        "purpose": purpose,
+        **{name: str(value) for name, value in aad.items()},
+    }
     return json.dumps(bound, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -141,7 +151,9 @@ def _data_key(tenant_id: UUID, purpose: str, day: date, *, create: bool) -> byte
         if not create:
             raise KeyDestroyed(f"the {purpose} key of {day} is gone")
         row = _new_data_key(tenant_id, purpose, day)
-    key = _decrypt(_tenant_key(tenant_id, create=create), bytes(row.wrapped), _data_key_aad(tenant_id, purpose, day))
+    key = _decrypt(
+        _tenant_key(tenant_id, create=create), bytes(row.wrapped), _data_key_aad(tenant_id, purpose, day)
+    )
     # A key made in a transaction that fails must not be used again: remember it only once it is committed.
     transaction.on_commit(lambda: cache.put(place, key))
     return key

@@ -46,7 +46,9 @@ def _statements(connection: BaseDatabaseWrapper) -> Iterator[sql.Composed]:
             "AND relkind IN ('r', 'p') AND NOT relispartition"
         )
         tables = [row[0] for row in cursor.fetchall()]
-    privileges_of = {model._meta.db_table: _privileges(model) for model in apps.get_models(include_auto_created=True)}
+    privileges_of = {
+        model._meta.db_table: _privileges(model) for model in apps.get_models(include_auto_created=True)
+    }
     for name in tables:
         table = sql.Identifier(name)
         privileges = "SELECT" if name in READ_ONLY_TABLES else privileges_of.get(name, ALL)
@@ -62,10 +64,14 @@ def row_security(name: str, *, also_visible: str = "") -> Iterator[sql.Composed]
     yield sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(table)
     yield sql.SQL("ALTER TABLE {} FORCE ROW LEVEL SECURITY").format(table)
     yield sql.SQL("DROP POLICY IF EXISTS own_rows ON {}").format(table)
-    yield sql.SQL("CREATE POLICY own_rows ON {} USING ({own}) WITH CHECK ({own})").format(table, own=sql.SQL(OWN_ROWS))
+    yield sql.SQL("CREATE POLICY own_rows ON {} USING ({own}) WITH CHECK ({own})").format(
+        table, own=sql.SQL(OWN_ROWS)
+    )
     yield sql.SQL("DROP POLICY IF EXISTS also_visible ON {}").format(table)
     if also_visible:
-        yield sql.SQL("CREATE POLICY also_visible ON {} FOR SELECT USING ({})").format(table, sql.SQL(also_visible))
+        yield sql.SQL("CREATE POLICY also_visible ON {} FOR SELECT USING ({})").format(
+            table, sql.SQL(also_visible)
+        )
 
 
 def _privileges(model: type[models.Model]) -> str:

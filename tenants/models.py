@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.utils.translation import gettext_lazy as _
-from django_scopes import ScopeError, ScopedManager
+from django_scopes import ScopedManager, ScopeError
 from django_scopes.manager import DisabledQuerySet
 
 from tenants import clock
@@ -85,7 +85,9 @@ class TenantManager(ScopedManager(tenant="tenant").__class__):  # type: ignore[m
     def get_queryset(self) -> models.QuerySet[Any]:
         queryset = super().get_queryset()
         if isinstance(queryset, DisabledQuerySet):
-            raise ScopeError(f"{self.model.__name__}: a query without a tenant. Open tenants.scope.tenant_scope first.")
+            raise ScopeError(
+                f"{self.model.__name__}: a query without a tenant. Open tenants.scope.tenant_scope first."
+            )
         return queryset
 
 
@@ -187,6 +189,9 @@ class TenantKey(TenantModel):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant"], name="one_key_encryption_key_a_tenant")]
 
+    def __str__(self) -> str:
+        return f"key of {self.tenant_id}"
+
 
 class DataKey(TenantModel):
     """A data-encryption key of a tenant, for one purpose and UTC day, wrapped by the tenant's key."""
@@ -196,4 +201,9 @@ class DataKey(TenantModel):
     wrapped = models.BinaryField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["tenant", "purpose", "day"], name="one_data_key_a_day")]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "purpose", "day"], name="one_data_key_a_day")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} key of {self.day}"

@@ -19,7 +19,8 @@ from tenants.access import Actor, actor_for_user
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
 from tenants.scope import tenant_scope
-from tests.support.services import Services, services as running_services
+from tests.support.services import Services
+from tests.support.services import services as running_services
 
 PASSWORD = "correct horse battery staple"
 KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission"}

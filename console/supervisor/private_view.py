@@ -57,4 +57,15 @@ def possible(folder: Path, account: Account) -> PrivateView | None:
 
 
 def _in_namespace(folder: Path, seen_as: Path) -> list[str]:
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh", str(folder), str(seen_as)]
+    return [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        SCRIPT,
+        "sh",
+        str(folder),
+        str(seen_as),
+    ]

@@ -25,7 +25,9 @@ def test_the_process_environment_goes_before_what_the_supervisor_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "environment.json").write_text('{"CUSTOS_INFERENCE_URL": "written", "CUSTOS_PORT": "8123"}')
+    (tmp_path / "run" / "environment.json").write_text(
+        '{"CUSTOS_INFERENCE_URL": "written", "CUSTOS_PORT": "8123"}'
+    )
     monkeypatch.setenv("CUSTOS_VAR_DIR", str(tmp_path))
     monkeypatch.setenv("CUSTOS_INFERENCE_URL", "given")
     monkeypatch.delenv("CUSTOS_PORT", raising=False)

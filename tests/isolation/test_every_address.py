@@ -15,10 +15,10 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from audit import record
-from console.routing import application
 from console.chat import access, sealing
 from console.chat.models import Conversation
 from console.chat.routing import websocket_urlpatterns
+from console.routing import application
 from inference.registry.models import Route
 from inference.registry.services import ensure_default_registry, ensure_default_route
 from tenants.access import create_api_key
@@ -52,7 +52,9 @@ OWNER = "owner"  # the member to whom the conversation belongs
 
 # Of a tenant: for everybody but those named, a 404.
 TENANT_ADDRESSES = {
-    "t/<slug:slug>/": Address("/t/acme-bank/", _roles("administrator", "member", "reviewer", OWNER), expected=302),
+    "t/<slug:slug>/": Address(
+        "/t/acme-bank/", _roles("administrator", "member", "reviewer", OWNER), expected=302
+    ),
     "t/<slug:slug>/palette": Address("/t/acme-bank/palette", _roles("administrator", "member", OWNER)),
     "t/<slug:slug>/overview/": Address("/t/acme-bank/overview/", _roles("administrator")),
     "t/<slug:slug>/overview/data": Address("/t/acme-bank/overview/data", _roles("administrator")),
@@ -178,7 +180,9 @@ def test_only_those_who_may_find_anything_there(world: World, pattern: str) -> N
     nobody = 404 if pattern.startswith("metrics") else 302
     for who in world.everybody:
         if who not in address.allowed:
-            assert world.status(who, address) == (nobody if who == "nobody" else 404), f"{who} at {address.path}"
+            assert world.status(who, address) == (nobody if who == "nobody" else 404), (
+                f"{who} at {address.path}"
+            )
     # The positive control comes last, since it may delete what it asks for.
     for who in address.allowed:
         assert world.status(who, address) == address.expected, f"{who} at {address.path}"
@@ -186,7 +190,11 @@ def test_only_those_who_may_find_anything_there(world: World, pattern: str) -> N
 
 def test_the_other_tenants_people_do_not_find_it_in_their_own_tenant_either(world: World) -> None:
     paths = ["/t/north-fund/chat/{conversation}/", "/t/north-fund/audit/{record}/"]
-    for who in ("the other tenant's administrator", "the other tenant's member", "the other tenant's reviewer"):
+    for who in (
+        "the other tenant's administrator",
+        "the other tenant's member",
+        "the other tenant's reviewer",
+    ):
         for path in paths:
             assert world.status(who, Address(path, _roles())) == 404
 
@@ -213,7 +221,8 @@ class TestKeys:
         with tenant_scope(world.north.tenant.pk):
             Route.objects.update(name="north-only")
         acme, north = (
-            {"Authorization": f"Bearer {create_api_key(tenant_slug=slug, name='k')}"} for slug in ("acme-bank", "north-fund")
+            {"Authorization": f"Bearer {create_api_key(tenant_slug=slug, name='k')}"}
+            for slug in ("acme-bank", "north-fund")
         )
         assert Client().get("/v1/models/north-only", headers=north).status_code == 200, "the control"
         assert Client().get("/v1/models/north-only", headers=acme).status_code == 404
@@ -230,7 +239,9 @@ async def _can_connect(user: User | None, path: str, origin: str = "http://127.0
     headers = [(b"origin", origin.encode()), (b"host", b"127.0.0.1")]
     if user is not None:
         browser = Client()
-        await database_sync_to_async(browser.force_login)(user, backend="django.contrib.auth.backends.ModelBackend")
+        await database_sync_to_async(browser.force_login)(
+            user, backend="django.contrib.auth.backends.ModelBackend"
+        )
         cookie = f"{settings.SESSION_COOKIE_NAME}={browser.cookies[settings.SESSION_COOKIE_NAME].value}"
         headers.append((b"cookie", cookie.encode()))
     socket = WebsocketCommunicator(application, path, headers=headers)
@@ -256,4 +267,3 @@ async def test_a_page_of_another_origin_cannot_open_the_socket(world: World) -> 
 
 def test_a_page_for_an_unknown_host_is_refused(client: Client, db: None) -> None:
     assert client.get("/signin/", headers={"Host": "evil.example"}).status_code == 400
-

@@ -205,7 +205,9 @@ def test_a_folder_nobody_can_enter_is_served_through_a_view_and_stays_closed(
         again = PostgresServer(closed / "var" / "postgres", PASSWORD)
         with pytest.raises(ServerError, match="already runs"):
             again.start()
-        assert not any((place / "data").exists() for place in private_view.CANDIDATES), "only it sees the mount"
+        assert not any((place / "data").exists() for place in private_view.CANDIDATES), (
+            "only it sees the mount"
+        )
     finally:
         server.stop()
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700

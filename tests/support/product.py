@@ -31,7 +31,8 @@ class Product:
         own = {
             name: value
             for name, value in os.environ.items()
-            if name not in {"DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"} and not name.startswith("CUSTOS_")
+            if name not in {"DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"}
+            and not name.startswith("CUSTOS_")
         }
         self.environment = own | {
             "CUSTOS_VAR_DIR": str(var_dir),
@@ -87,7 +88,9 @@ class Product:
 
     def command(self, *arguments: str) -> str:
         """Standard output of a management command run from another shell."""
-        environment = {k: v for k, v in self.environment.items() if k not in {"CUSTOS_PORT", "CUSTOS_DEMO_PASSWORD"}}
+        environment = {
+            k: v for k, v in self.environment.items() if k not in {"CUSTOS_PORT", "CUSTOS_DEMO_PASSWORD"}
+        }
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=REPOSITORY,

@@ -82,7 +82,14 @@ def test_the_secret_of_a_key_is_not_stored(acme: Company) -> None:
 def test_wrong_keys_are_refused(acme: Company, north: Company) -> None:
     text = create_api_key(tenant_slug="acme-bank", name="reports")
     in_other_tenant = text.replace(acme.tenant.pk.hex, north.tenant.pk.hex)
-    for wrong in [text[:-1] + ("a" if text[-1] != "a" else "b"), in_other_tenant, "", "custos-x-y-z", "a-b", "é-b-c-d"]:
+    for wrong in [
+        text[:-1] + ("a" if text[-1] != "a" else "b"),
+        in_other_tenant,
+        "",
+        "custos-x-y-z",
+        "a-b",
+        "é-b-c-d",
+    ]:
         assert actor_for_key(wrong) is None
     assert actor_for_key(text) is not None, "the control"
 

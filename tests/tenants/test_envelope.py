@@ -34,7 +34,9 @@ def test_the_same_text_never_seals_to_the_same_bytes(acme: Company) -> None:
         assert _seal(acme) != _seal(acme)
 
 
-@pytest.mark.parametrize("changes", [{"aad": {"record": "r2", "field": "input"}}, {"aad": AAD | {"field": "output"}}])
+@pytest.mark.parametrize(
+    "changes", [{"aad": {"record": "r2", "field": "input"}}, {"aad": AAD | {"field": "output"}}]
+)
 def test_a_ciphertext_moved_to_another_row_or_field_does_not_open(acme: Company, changes: dict) -> None:
     with tenant_scope(acme.tenant.pk):
         sealed = _seal(acme)

@@ -13,7 +13,9 @@ class Command(BaseCommand):
     help = "Make an API key for a tenant. The key alone goes to standard output, this once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--tenant", required=True, metavar="SLUG", help="whose key it is, for example acme-bank")
+        parser.add_argument(
+            "--tenant", required=True, metavar="SLUG", help="whose key it is, for example acme-bank"
+        )
         parser.add_argument("--name", required=True, help="what the key is for; shown in the audit")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -24,4 +26,6 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from error
         except OperationalError as error:
-            raise CommandError("The database does not answer. Start Custos with `make run`, then try again.") from error
+            raise CommandError(
+                "The database does not answer. Start Custos with `make run`, then try again."
+            ) from error
