@@ -17,7 +17,7 @@ from audit.models import AuditCompletion, AuditRecord
 # A change to what a leaf covers is a new schema; leaves already written keep theirs.
 SCHEMA = 1
 
-_RECORD_FIELDS = (
+RECORD_FIELDS = (
     "tenant_id",
     "id",
     "day",
@@ -65,7 +65,7 @@ def digest(record: AuditRecord, completion: AuditCompletion) -> bytes:
     """The leaf's SHA-256, 32 bytes; needs no content, only the two rows' plain columns and the ciphertext digest."""
     metadata = {
         "schema": SCHEMA,
-        "record": {name: _plain(getattr(record, name)) for name in _RECORD_FIELDS},
+        "record": {name: _plain(getattr(record, name)) for name in RECORD_FIELDS},
         "completion": {name: _plain(getattr(completion, name)) for name in _COMPLETION_FIELDS},
     }
     canonical = json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -22,7 +22,7 @@ from django.db import Error, IntegrityError, connection
 from django.utils.translation import gettext as _
 
 from audit import leaf, metrics, partitions
-from audit.models import AuditChunk, AuditCompletion, AuditRecord, Status
+from audit.models import AuditChunk, AuditCompletion, AuditModel, AuditRecord, Status
 from tenants import envelope
 from tenants.access import Actor
 from tenants.ids import day_of, time_of, uuid7
@@ -124,14 +124,15 @@ def append(handle: Handle, *, seq: int, text: str) -> bytes:
     plaintext = text.encode(errors="surrogatepass")
     with _recording("append", handle):
         sealed = _seal(handle, field="output", sequence=seq, plaintext=plaintext)
-        AuditChunk(
+        chunk = AuditChunk(
             tenant_id=handle.tenant_id,
             day=handle.day,
             request_id=handle.request_id,
             seq=seq,
             size=len(plaintext),
             sealed=sealed,
-        ).save(force_insert=True)
+        )
+        _insert(chunk)
     return sealed
 
 
@@ -256,7 +257,7 @@ def _insert_intent(
     conversation_id: UUID | None = None,
     subject_id: UUID | None = None,
 ) -> None:
-    AuditRecord(
+    intent = AuditRecord(
         tenant_id=handle.tenant_id,
         day=handle.day,
         id=handle.request_id,
@@ -276,7 +277,8 @@ def _insert_intent(
         created=time_of(handle.request_id),
         input=_seal(handle, field="input", sequence=0, plaintext=_json(input)),
         parameters=_seal(handle, field="parameters", sequence=0, plaintext=_json(parameters or {})),
-    ).save(force_insert=True)
+    )
+    _insert(intent)
 
 
 def _close(
@@ -288,13 +290,9 @@ def _close(
     timings: Timings = Timings(),
     error_code: str = "",
 ) -> AuditCompletion:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT * FROM audit_start_closing(%s, %s)", [handle.day, handle.request_id])
-        is_closed, chunk_count, output_bytes, ciphertext_digest = cursor.fetchone()
+    is_closed, chunk_count, output_bytes, ciphertext_digest, record = _start_closing(handle)
     if is_closed:
         return AuditCompletion.objects.get(day=handle.day, request_id=handle.request_id)
-    content = AuditRecord.objects.defer("input", "parameters")
-    record = content.filter(day=handle.day, id=handle.request_id).first()
     if record is None:
         raise IntegrityError(f"no record {handle.request_id} to close")
     completion = AuditCompletion(
@@ -313,11 +311,39 @@ def _close(
         itl_p50_ms=None if timings.itl_p50_ms is None else float(timings.itl_p50_ms),
         chunk_count=chunk_count,
         output_bytes=output_bytes,
-        ciphertext_digest=bytes(ciphertext_digest),
+        ciphertext_digest=ciphertext_digest,
     )
     completion.leaf_digest = leaf.digest(record, completion)
-    completion.save(force_insert=True)
+    _insert(completion)
     return completion
+
+
+def _start_closing(handle: Handle) -> tuple[bool, int, int, bytes, AuditRecord | None]:
+    """(closed already?, chunks, bytes of output, digest of ciphertexts, the intent without content), in one query.
+
+    Until the end of the transaction no other process appends to the record or closes it.
+    """
+    columns = ", ".join(f"intent.{name}" for name in leaf.RECORD_FIELDS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT closing.*, {columns} FROM audit_start_closing(%(day)s, %(id)s) AS closing "
+            "LEFT JOIN audit_record AS intent ON intent.day = %(day)s AND intent.id = %(id)s",
+            {"day": handle.day, "id": handle.request_id},
+        )
+        is_closed, chunk_count, output_bytes, digest, *values = cursor.fetchone()
+    record = AuditRecord.from_db(connection.alias, leaf.RECORD_FIELDS, values) if values[0] else None
+    return is_closed, chunk_count, output_bytes, bytes(digest or b""), record
+
+
+def _insert(row: AuditModel) -> None:
+    """Insert a new row, at a third of what save() costs; the audit's models have neither signals nor parents."""
+    columns = [field.attname for field in row._meta.local_concrete_fields]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {row._meta.db_table} ({', '.join(columns)}) "
+            f"VALUES ({', '.join(['%s'] * len(columns))})",
+            [getattr(row, column) for column in columns],
+        )
 
 
 def _seal(handle: Handle, *, field: str, sequence: int, plaintext: bytes) -> bytes:
