@@ -331,7 +331,8 @@ def _start_closing(handle: Handle) -> tuple[bool, int, int, bytes, AuditRecord |
             {"day": handle.day, "id": handle.request_id},
         )
         is_closed, chunk_count, output_bytes, digest, *values = cursor.fetchone()
-    record = AuditRecord.from_db(connection.alias, leaf.RECORD_FIELDS, values) if values[0] else None
+    found = dict(zip(leaf.RECORD_FIELDS, values, strict=True))
+    record = AuditRecord(**found) if found["id"] else None
     return is_closed, chunk_count, output_bytes, bytes(digest or b""), record
 
 
