@@ -83,6 +83,8 @@ DATABASE_OPTIONS: dict[str, Any] = {"conn_max_age": None, "conn_health_checks": 
 DATABASES: dict[str, Any] = {
     "default": dj_database_url.parse(ENVIRONMENT.app_database_url or "postgres://", **DATABASE_OPTIONS)
 }
+# A database that hangs must fail a request, not hold it: what cannot be recorded in time does not happen.
+DATABASES["default"].setdefault("OPTIONS", {})["options"] = "-c lock_timeout=5s -c statement_timeout=30s"
 if ENVIRONMENT.owner_database_url:
     DATABASES["owner"] = dj_database_url.parse(ENVIRONMENT.owner_database_url, **DATABASE_OPTIONS)
 DATABASE_ROUTERS = ["console.routers.OwnerMigrates"]

@@ -39,12 +39,21 @@ def actor_scope(user_id: UUID) -> Iterator[None]:
 def _transaction_setting(name: str, value: str) -> Iterator[None]:
     nested = connection.in_atomic_block
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT current_setting(%s, true)", [name])
-            previous = cursor.fetchone()[0] or ""
-            cursor.execute("SELECT set_config(%s, %s, true)", [name, value])
+        # A transaction of our own starts with the setting empty.
+        previous = _setting(name) if nested else ""
+        _set(name, value)
         yield
         # A setting that is local to the transaction outlives a savepoint that succeeds; one that fails undoes it.
         if nested and previous != value:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT set_config(%s, %s, true)", [name, previous])
+            _set(name, previous)
+
+
+def _setting(name: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting(%s, true)", [name])
+        return cursor.fetchone()[0] or ""
+
+
+def _set(name: str, value: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config(%s, %s, true)", [name, value])

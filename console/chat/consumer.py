@@ -42,7 +42,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self._followers: dict[UUID, asyncio.Task[None]] = {}
         self._shut = False
         self._joined = False
-        self._strikes = 0
+        self._strikes, self._struck_at = 0.0, time.monotonic()
         self._allowance, self._allowance_at = float(limits.FRAME_BURST), time.monotonic()
         speak(self.scope)
         # Accepted first, because a browser cannot read why a handshake was refused.
@@ -221,16 +221,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
         now = time.monotonic()
         earned = (now - self._allowance_at) * limits.FRAMES_PER_SECOND
         self._allowance, self._allowance_at = min(self._allowance + earned, limits.FRAME_BURST), now
-        if self._allowance == limits.FRAME_BURST:
-            self._strikes = 0  # It has been quiet for a while: what was is forgiven.
         if self._allowance < 1:
             return False
         self._allowance -= 1
         return True
 
     async def _strike(self, code: str, message: str) -> None:
-        self._strikes += 1
-        if self._strikes >= limits.BAD_FRAMES_BEFORE_CLOSE:
+        now = time.monotonic()
+        forgiven = (now - self._struck_at) * limits.STRIKES_FORGIVEN_PER_SECOND
+        self._strikes, self._struck_at = max(self._strikes - forgiven, 0) + 1, now
+        if self._strikes >= limits.STRIKES_BEFORE_CLOSE:
             await self.shut(4400)
         else:
             await self._send_error(code, message)

@@ -19,7 +19,9 @@ from tenants.scope import tenant_scope
 from tests.conftest import Company
 
 
-def make_conversation(company: Company, text: str = "What is a river?", answer: str = "Water.") -> selectors.Exchange:
+def make_conversation(
+    company: Company, text: str = "What is a river?", answer: str = "Water."
+) -> selectors.Exchange:
     """A conversation of the company's member with one answered question."""
     ensure_default_registry()
     with tenant_scope(company.tenant.pk):
@@ -185,4 +187,8 @@ def test_the_history_holds_the_newest_answer_of_each_question(acme: Company) -> 
         route=None,
     )
     assert isinstance(following, services.Plan)
-    assert [m["content"] for m in following.request["messages"]] == ["What is a river?", "Second try.", "More?"]
+    assert [m["content"] for m in following.request["messages"]] == [
+        "What is a river?",
+        "Second try.",
+        "More?",
+    ]

@@ -106,18 +106,9 @@ async def test_every_piece_is_committed_before_it_is_delivered(live_acme: Compan
     assert record.text == witness.text == generation.text
 
 
-async def test_nothing_of_what_the_model_says_is_lost(live_acme: Company, order: Order) -> None:
-    greedy = {**order.request, "temperature": 0}
-    body = {**greedy, "model": order.resolved.served_id}
-    said = [item.text async for item in order.resolved.client.stream_chat(body) if isinstance(item, Delta)]
-    witness = Witness(live_acme)
-    generation = await begin(replace(order, request=greedy), witness)
-    generation.start()
-    await generation.wait()
-    assert witness.text == "".join(said)
-
-
-async def test_text_that_waits_for_a_commit_becomes_the_next_piece(live_acme: Company, order: Order) -> None:
+async def test_text_that_waits_for_a_commit_becomes_the_next_piece_and_none_is_lost(
+    live_acme: Company, order: Order
+) -> None:
     class Slow(Witness):
         pieces = 0
 
@@ -126,11 +117,15 @@ async def test_text_that_waits_for_a_commit_becomes_the_next_piece(live_acme: Co
             self.pieces = seq
             await asyncio.sleep(0.5)
 
+    greedy = {**order.request, "temperature": 0}
+    body = {**greedy, "model": order.resolved.served_id}
+    said = [item.text async for item in order.resolved.client.stream_chat(body) if isinstance(item, Delta)]
     witness = Slow(live_acme)
-    generation = await begin(order, witness)
+    generation = await begin(replace(order, request=greedy), witness)
     generation.start()
     await generation.wait()
     assert witness.pieces < TOKENS / 2
+    assert witness.text == "".join(said)
     assert (await once_closed(live_acme, order.request_id)).text == witness.text
 
 
