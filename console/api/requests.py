@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ from tenants.roles import API_USE
 
 logger = logging.getLogger(__name__)
 
-Operation = Callable[..., Awaitable[HttpResponseBase]]
+Operation = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 Wish = TypeVar("Wish", ChatCompletionRequest, CompletionRequest)
 
 

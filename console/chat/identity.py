@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import get_user
@@ -44,10 +45,9 @@ def identify(*, session_key: str | None, tenant_slug: str) -> Visitor:
     user = get_user(cast(HttpRequest, SimpleNamespace(session=session)))
     if not user.is_authenticated:
         raise SignedOut
-    person = cast(User, user)
-    actor = actor_for_user(user=person, tenant_slug=tenant_slug, session_ref=session_reference(session_key))
+    actor = actor_for_user(user=user, tenant_slug=tenant_slug, session_ref=session_reference(session_key))
     require(actor, CHAT_USE)
-    return Visitor(actor, session_key, person.get_session_auth_hash())
+    return Visitor(actor, session_key, user.get_session_auth_hash())
 
 
 def no_longer_valid(visitors: Collection[Visitor]) -> dict[Visitor, type[Exception]]:
@@ -59,7 +59,7 @@ def no_longer_valid(visitors: Collection[Visitor]) -> dict[Visitor, type[Excepti
         )
     )
     people = User.objects.filter(pk__in={visitor.actor.user_id for visitor in visitors}, is_active=True)
-    credentials = {person.pk: person.get_session_auth_hash() for person in people}
+    credentials: dict[UUID | None, str] = {person.pk: person.get_session_auth_hash() for person in people}
     gone: dict[Visitor, type[Exception]] = {
         visitor: SignedOut
         for visitor in visitors

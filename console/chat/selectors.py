@@ -162,7 +162,7 @@ def text_of(message: Message) -> str:
         conversation_id=message.conversation_id,
         message_id=message.pk,
         day=day_of(message.pk),
-        sealed=message.sealed_content,
+        sealed=bytes(message.sealed_content),
     )
 
 
@@ -171,5 +171,5 @@ def title_of(conversation: Conversation) -> str:
         tenant_id=conversation.tenant_id,
         conversation_id=conversation.pk,
         day=day_of(conversation.pk),
-        sealed=conversation.sealed_title,
+        sealed=bytes(conversation.sealed_title),
     )

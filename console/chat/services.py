@@ -197,7 +197,7 @@ def delete(*, actor: Actor, conversation_id: UUID) -> list[UUID]:
     with tenant_scope(actor.tenant_id):
         conversation = access.access_conversation(actor, conversation_id, access.DELETE)
         running = conversation.messages.filter(status=Message.Status.GENERATING)
-        generations = list(running.values_list("generation", flat=True))
+        generations = [each for each in running.values_list("generation", flat=True) if each]
         conversation.delete()
         return generations
 
@@ -260,6 +260,7 @@ def _create_conversation(actor: Actor, plan: Plan) -> None:
 
 
 def _create_question(actor: Actor, plan: Plan) -> None:
+    assert actor.user_id is not None  # programs have no conversations
     question = Message(
         pk=plan.question_id,
         tenant_id=actor.tenant_id,

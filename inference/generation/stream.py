@@ -55,7 +55,7 @@ async def publish_end(key: StreamKey, *, seq: int, end: dict[str, Any]) -> None:
     await _append(key, {"seq": seq, "end": json.dumps(end)}, KEEP_S)
 
 
-async def _append(key: StreamKey, fields: dict[str, Any], expire_s: int | None) -> None:
+async def _append(key: StreamKey, fields: dict[Any, Any], expire_s: int | None) -> None:
     try:
         async with valkey.client().pipeline(transaction=False) as pipe:
             pipe.xadd(_key(key), fields, maxlen=MAX_ENTRIES, approximate=False)
@@ -89,7 +89,7 @@ async def read(key: StreamKey) -> AsyncIterator[list[Entry]]:
 
 async def _rows_after(key: StreamKey, last: bytes, *, block_ms: int | None) -> list[Any]:
     try:
-        answer = await valkey.client().xread({_key(key): last}, block=block_ms)
+        answer: Any = await valkey.client().xread({_key(key): last}, block=block_ms)
     except valkey.VALKEY_ERRORS as error:
         raise StreamUnavailable(str(error)) from error
     return answer[0][1] if answer else []

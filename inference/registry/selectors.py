@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from inference.client import InferenceClient
 from inference.registry.models import Deployment, ModelVersion, Route
@@ -49,7 +50,7 @@ def resolve(actor: Actor, name: str | None) -> Resolved:
     )
 
 
-def usable_routes(actor: Actor):
+def usable_routes(actor: Actor) -> QuerySet[Route]:
     """The tenant's routes that can answer now, the default one first. Needs the tenant's scope."""
     return (
         Route.objects.filter(

@@ -40,7 +40,7 @@ def make_conversation(
 def data_of(browser: Client, url: str) -> dict[str, Any]:
     page = browser.get(url)
     assert page.status_code == 200
-    found = re.search(r'<script id="chat-data" type="application/json">(.*?)</script>', page.text, re.S)
+    found = re.search(r'<script id="chat-data" type="application/json">(.*?)</script>', page.text, re.DOTALL)
     assert found
     return json.loads(found[1])
 
