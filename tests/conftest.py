@@ -22,6 +22,9 @@ from tenants.scope import tenant_scope
 from tests.support.services import Services
 from tests.support.services import services as running_services
 
+# The live chat and API: an inference process and a web process, started once for a run.
+pytest_plugins = ["tests.chat.fixtures"]
+
 PASSWORD = "correct horse battery staple"
 KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission"}
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q
+from django_scopes import ScopeError
 
 from audit import record
 from console.chat import access, selectors, services
@@ -151,7 +152,7 @@ async def follow(*, actor: Actor, generation_id: UUID, after: int) -> AsyncItera
     await in_database(_require_generation, actor, generation_id, access.VIEW)
     try:
         async for entries in stream.read((actor.tenant_id, generation_id)):
-            for piece in await in_database(_opened, actor.tenant_id, generation_id, entries, after):
+            for piece in await _opened(record.Handle(actor.tenant_id, generation_id), entries, after):
                 yield piece
     except stream.StreamGone:
         for piece in await in_database(_settled, actor, generation_id, after):
@@ -163,16 +164,27 @@ def _require_generation(actor: Actor, generation_id: UUID, permission: str) -> N
         access.access_generation(actor, generation_id, permission)
 
 
-def _opened(tenant_id: UUID, generation_id: UUID, entries: list[stream.Entry], after: int) -> list[Piece]:
-    handle = record.Handle(tenant_id, generation_id)
-    with tenant_scope(tenant_id):
-        return [
-            Piece(entry.seq, end=entry.end)
-            if entry.end is not None
-            else Piece(entry.seq, record.open_output(handle, seq=entry.seq, sealed=entry.sealed))
-            for entry in entries
-            if entry.end is not None or entry.seq > after
-        ]
+async def _opened(handle: record.Handle, entries: list[stream.Entry], after: int) -> list[Piece]:
+    try:
+        # The day's key is nearly always at hand, and then no database is needed: this runs for every token.
+        return _pieces(handle, entries, after)
+    except ScopeError:
+        return await in_database(_opened_in_scope, handle, entries, after)
+
+
+def _opened_in_scope(handle: record.Handle, entries: list[stream.Entry], after: int) -> list[Piece]:
+    with tenant_scope(handle.tenant_id):
+        return _pieces(handle, entries, after)
+
+
+def _pieces(handle: record.Handle, entries: list[stream.Entry], after: int) -> list[Piece]:
+    return [
+        Piece(entry.seq, end=entry.end)
+        if entry.end is not None
+        else Piece(entry.seq, record.open_output(handle, seq=entry.seq, sealed=entry.sealed))
+        for entry in entries
+        if entry.end is not None or entry.seq > after
+    ]
 
 
 def _settled(actor: Actor, generation_id: UUID, after: int) -> list[Piece]:

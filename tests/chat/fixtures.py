@@ -1,4 +1,4 @@
-"""Fixtures for the live chat and API; the conftest of each suite that needs them imports them."""
+"""Fixtures for the live chat and API, loaded as a plugin by tests/conftest.py."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from inference.registry.services import ensure_default_registry, ensure_default_route
+from tenants.access import create_api_key
 from tenants.scope import tenant_scope
 from tests.chat.browser import Browser
 from tests.chat.stack import TOKEN, Stack, inference_process, web_process
@@ -60,3 +61,9 @@ def inference_here(stack: Stack, settings: Settings) -> Stack:
     """Code in the test process uses the live inference process as well."""
     settings.INFERENCE_URL, settings.INFERENCE_TOKEN = stack.inference.url, TOKEN
     return stack
+
+
+@pytest.fixture
+def key(live_acme: Company) -> str:
+    """An API key of Acme Bank."""
+    return create_api_key(tenant_slug="acme-bank", name="robot")

@@ -1,3 +1,0 @@
-from tests.chat.fixtures import browser, inference_here, live_acme, live_north, stack
-
-__all__ = ["browser", "inference_here", "live_acme", "live_north", "stack"]
