@@ -37,32 +37,39 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     visitor: Visitor
 
-    async def connect(self) -> None:
-        self._tenant_slug: str = self.scope["url_route"]["kwargs"]["slug"]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._followers: dict[UUID, asyncio.Task[None]] = {}
-        self._shut = False
-        self._joined = False
+        self._joined = self._shut = False
         self._strikes, self._struck_at = 0.0, time.monotonic()
         self._allowance, self._allowance_at = float(limits.FRAME_BURST), time.monotonic()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # Here rather than in `disconnect`, which an error on the way would skip.
+            self._shut = True
+            self._leave()
+
+    async def connect(self) -> None:
         speak(self.scope)
         # Accepted first, because a browser cannot read why a handshake was refused.
         await self.accept()
         actor = await self._authorise()
         if actor is None:
             return
-        self._joined = True
-        metrics.sockets.inc()
-        revocation.of_this_loop().add(self)
-        await self.channel_layer.group_add(hints.group_of(actor), self.channel_name)
-        limit = {"text_bytes": limits.TEXT_BYTES}
-        await self._send("hello", tenant=actor.tenant_slug, limits=limit)
+        try:
+            await self.channel_layer.group_add(hints.group_of(actor), self.channel_name)
+        except VALKEY_ERRORS:
+            await self.shut(revocation.TRY_AGAIN_LATER)
+            return
+        self._join()
+        await self._send("hello", tenant=actor.tenant_slug, limits={"text_bytes": limits.TEXT_BYTES})
 
     async def disconnect(self, code: int) -> None:
         self._shut = True
-        self._stop_following()
         if self._joined:
-            metrics.sockets.dec()
-            revocation.of_this_loop().discard(self)
             with contextlib.suppress(*VALKEY_ERRORS):
                 await self.channel_layer.group_discard(hints.group_of(self.visitor.actor), self.channel_name)
 
@@ -71,7 +78,19 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if not self._shut:
             self._shut = True
             self._stop_following()
-            await self.close(code=code)
+            with contextlib.suppress(OSError):
+                await self.close(code=code)
+
+    def _join(self) -> None:
+        self._joined = True
+        metrics.sockets.inc()
+        revocation.of_this_loop().add(self)
+
+    def _leave(self) -> None:
+        self._stop_following()
+        if self._joined:
+            metrics.sockets.dec()
+            revocation.of_this_loop().discard(self)
 
     # --- Frames in ---------------------------------------------------------------------------
 
@@ -182,7 +201,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         session = self.scope["session"]
         try:
             self.visitor = await in_database(
-                identify, session_key=session.session_key, tenant_slug=self._tenant_slug
+                identify,
+                session_key=session.session_key,
+                tenant_slug=self.scope["url_route"]["kwargs"]["slug"],
             )
         except SignedOut:
             await self.shut(revocation.SIGNED_OUT)
@@ -244,8 +265,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self._send("error", code=code, message=message, **known)
 
     async def _send(self, type: str, **fields: Any) -> None:
-        if not self._shut:
+        if self._shut:
+            return
+        try:
             await self.send(text_data=json.dumps({"type": type, **fields}, ensure_ascii=False))
+        except OSError:
+            # The server's way to say that nobody is there any more; `disconnect` follows.
+            self._shut = True
 
 
 def _exchange(started: Exchange) -> dict[str, Any]:
