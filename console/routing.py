@@ -3,14 +3,16 @@
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
+from console.api.body_limit import BodyLimit
 from console.chat.routing import websocket_urlpatterns
 from inference.generation.lifespan import lifespan
 
 application = ProtocolTypeRouter(
     {
-        "http": get_asgi_application(),
+        "http": BodyLimit(get_asgi_application(), limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE),
         "lifespan": lifespan,
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }

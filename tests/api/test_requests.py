@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -137,3 +139,26 @@ async def test_a_tenants_key_opens_that_tenant_alone(
     assert response.status_code == 200
     assert await sync_to_async(count_records)(live_north) == 1
     assert await sync_to_async(count_records)(live_acme) == 0
+
+
+async def test_a_body_without_end_is_cut_off_while_it_arrives(
+    live_acme: Company, stack: Stack, key: str
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.web.port)
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    sent, answer = 0, b""
+    with contextlib.suppress(ConnectionError):
+        while sent < 64 * 1024 * 1024 and not answer:
+            writer.write(chunk)
+            await writer.drain()
+            sent += len(chunk)
+            with contextlib.suppress(TimeoutError):
+                answer = await asyncio.wait_for(reader.read(4096), 0.005)
+        answer += await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"request_too_large" in answer
+    assert sent < 16 * 1024 * 1024
