@@ -152,6 +152,7 @@ class Generation:
         """Run as a task of its own. `on_end(text, ending)` runs before the sink hears of the end."""
         self._on_end = on_end
         self._task = asyncio.create_task(self._run(), name=f"generation {self.order.request_id}")
+        running.of_this_loop().add(self)
 
     async def abandon(self, error_code: str) -> None:
         """Close the record of a generation that was begun but must not start."""
@@ -209,7 +210,6 @@ class Generation:
         limit = settings.GENERATION_TIME_LIMIT_S
         deadline = asyncio.get_running_loop().call_later(limit, self.stop, "timed_out", "time_limit")
         metrics.active.inc()
-        running.of_this_loop().add(self)
         self._receiver = asyncio.create_task(self._receive())
         try:
             await self._deliver_all()
@@ -218,9 +218,12 @@ class Generation:
             self._end(Ending("failed", error_code="internal_error"))
         finally:
             deadline.cancel()
-            await self._close()
-            running.of_this_loop().discard(self)
-            metrics.active.dec()
+            try:
+                await self._close()
+            finally:
+                # Whatever went wrong: with a heartbeat that is renewed for ever, nobody could close the record.
+                running.of_this_loop().discard(self)
+                metrics.active.dec()
 
     async def _deliver_all(self) -> None:
         while self._ending is None or (self._pending and self._ending.status in _FLUSHED):

@@ -1,14 +1,15 @@
-"""All generations of this process: one task watches them, and an orderly shutdown ends them.
+"""All generations of this process: they are watched while they run, and an orderly shutdown ends them.
 
-Every 150 ms it looks whether another process asked to stop one (a single MGET), every second whether the
-people and keys they run for still have access, and every 4 seconds it renews their heartbeats.
+Every 150 ms it is looked up whether another process asked to stop one (a single MGET), every second whether the
+people and keys they run for still have access, and every 4 seconds their heartbeats are renewed. Each is a task of
+its own: a database that hangs must not let heartbeats run out, nor Valkey's absence spare a withdrawn key.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Check = Callable[[], Awaitable[None]]
+
 STOP_EVERY_S = 0.15
 ACCESS_EVERY_S = 1.0
 ALIVE_EVERY_S = 4.0
@@ -34,12 +37,22 @@ class Running:
     def __init__(self) -> None:
         self.closed = False
         self._generations: dict[UUID, Generation] = {}
-        self._watcher: asyncio.Task[None] | None = None
+        self._checks = {
+            self._stop_requested: STOP_EVERY_S,
+            self._stop_revoked: ACCESS_EVERY_S,
+            self._renew_heartbeats: ALIVE_EVERY_S,
+        }
+        self._watchers: dict[Check, asyncio.Task[None]] = {}
 
     def add(self, generation: Generation) -> None:
+        """Watch it until it is discarded; one that was begun before `close` and starts after it ends at once."""
         self._generations[generation.order.request_id] = generation
-        if self._watcher is None or self._watcher.done():
-            self._watcher = asyncio.create_task(self._watch(), name="generation watcher")
+        for check, every_s in self._checks.items():
+            watcher = self._watchers.get(check)
+            if watcher is None or watcher.done():
+                self._watchers[check] = asyncio.create_task(self._repeat(check, every_s), name=check.__name__)
+        if self.closed:
+            generation.stop("interrupted", "shutting_down")
 
     def discard(self, generation: Generation) -> None:
         self._generations.pop(generation.order.request_id, None)
@@ -60,26 +73,16 @@ class Running:
         generations = list(self._generations.values())
         await asyncio.gather(*(g.wait() for g in generations), return_exceptions=True)
 
-    async def _watch(self) -> None:
-        """Runs while there is something to watch; each check survives the failure of what it asks."""
-        next_access = time.monotonic() + ACCESS_EVERY_S
-        next_alive = time.monotonic() + ALIVE_EVERY_S
+    async def _repeat(self, check: Check, every_s: float) -> None:
+        """Runs while there is something to watch; survives the failure of what the check asks."""
         while self._generations:
-            await asyncio.sleep(STOP_EVERY_S)
-            now = time.monotonic()
+            await asyncio.sleep(every_s)
             try:
-                await self._stop_requested()
-                if now >= next_alive:
-                    next_alive = now + ALIVE_EVERY_S
-                    await stream.set_alive([g.order.key for g in self._generations.values()])
-                if now >= next_access:
-                    next_access = now + ACCESS_EVERY_S
-                    await self._stop_revoked()
+                await check()
             except StreamUnavailable:
-                # Delivery fails as well then, and ends each generation with a clear error.
-                logger.warning("Valkey does not answer: stop requests cannot be read")
+                logger.warning("Valkey does not answer: neither stop requests nor heartbeats get through")
             except Exception:
-                logger.exception("the generation watcher failed once and goes on")
+                logger.exception("watching generations failed once and goes on")
 
     async def _stop_requested(self) -> None:
         generations = {g.order.key: g for g in self._generations.values()}
@@ -93,6 +96,9 @@ class Running:
         for generation in generations:
             if (generation.order.actor, generation.order.permission) in gone:
                 generation.stop("stopped", "access_revoked")
+
+    async def _renew_heartbeats(self) -> None:
+        await stream.set_alive([g.order.key for g in self._generations.values()])
 
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Running] = WeakKeyDictionary()
