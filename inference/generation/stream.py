@@ -46,7 +46,7 @@ def _key(key: StreamKey, suffix: str = "") -> str:
 
 
 async def publish(key: StreamKey, *, seq: int, sealed: bytes, expire_s: int) -> None:
-    """Append one sealed chunk. Raises StreamUnavailable."""
+    """Append one sealed chunk. Raises StreamUnavailable, also when Valkey lost the chunks before it."""
     await _append(key, {"seq": seq, "chunk": sealed}, expire_s if seq == 1 else None)
 
 
@@ -56,14 +56,18 @@ async def publish_end(key: StreamKey, *, seq: int, end: dict[str, Any]) -> None:
 
 
 async def _append(key: StreamKey, fields: dict[Any, Any], expire_s: int | None) -> None:
+    # A stream begins with the first entry and never anew: a reader would miss what a restarted Valkey forgot.
+    begun = fields["seq"] > 1
     try:
         async with valkey.client().pipeline(transaction=False) as pipe:
-            pipe.xadd(_key(key), fields, maxlen=MAX_ENTRIES, approximate=False)
+            pipe.xadd(_key(key), fields, maxlen=MAX_ENTRIES, approximate=False, nomkstream=begun)
             if expire_s is not None:
                 pipe.expire(_key(key), expire_s)
-            await pipe.execute()
+            added, *_ = await pipe.execute()
     except valkey.VALKEY_ERRORS as error:
         raise StreamUnavailable(str(error)) from error
+    if added is None:
+        raise StreamUnavailable("the stream is gone")
 
 
 async def read(key: StreamKey) -> AsyncIterator[list[Entry]]:
