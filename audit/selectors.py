@@ -28,6 +28,7 @@ PAGE_SIZE = 50
 COUNT_MOST = 10_000  # A person needs no exact number beyond this, and counting further costs time.
 
 _CONTENT = ("input", "parameters")
+_LAST_ID_TIME = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1_000_000
 
 
 class ReasonRequired(Exception):
@@ -201,7 +202,9 @@ def summaries(records: QuerySet[AuditRecord]) -> list[Summary]:
 
 def first_id_at(time: datetime) -> UUID:
     """The smallest version 7 id of a time: ids made before are smaller, ids made from then on are not."""
-    milliseconds = -(-int(time.timestamp() * 1_000_000) // 1000)
+    # No id is older than 1970, and none has a day that no calendar holds.
+    microseconds = min(max(int(time.timestamp() * 1_000_000), 0), _LAST_ID_TIME)
+    milliseconds = -(-microseconds // 1000)
     return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
 
 

@@ -127,7 +127,9 @@ def _opened(request: TenantRequest, request_id: UUID, reason: str) -> HttpRespon
 
 
 def _turns(asked: Any) -> list[dict[str, str]]:
-    """What was asked, as [{role, text}]: the messages of a chat, a prompt, or an event's detail."""
+    """What was asked, as [{role, text}]: the messages of a chat, a prompt (text or token ids), or an event's detail."""
+    if isinstance(asked, list) and all(isinstance(each, int) for each in asked):
+        return [{"role": _("Prompt"), "text": str(asked)}]
     roles = {"system": _("System"), "user": _("Question"), "assistant": _("Earlier answer")}
     if isinstance(asked, list):
         return [

@@ -58,6 +58,14 @@ def test_opening_records_the_reason_and_shows_the_text_as_text(
     assert (opening.user_label, str(opening.subject_id)) == (acme.reviewer.email, recorded)
 
 
+def test_a_prompt_of_token_ids_can_be_read(acme: Company, reviewer_browser: Client) -> None:
+    handle = generation(acme.actor(acme.member), channel="api", texts=(ANSWER,), input=[504, 3575, 30])
+    page = reviewer_browser.post(f"{LIST}{handle.request_id}/", {"reason": "Routine sample"})
+    assert page.status_code == 200
+    assert "[504, 3575, 30]" in page.text
+    assert "harbour" in page.text
+
+
 def test_the_next_reason_is_proposed(recorded: str, reviewer_browser: Client) -> None:
     reviewer_browser.post(f"{LIST}{recorded}/", {"reason": "Case 7"})
     assert 'value="Case 7"' in reviewer_browser.get(f"{LIST}{recorded}/").text
@@ -130,6 +138,15 @@ def test_a_filter_that_makes_no_sense_is_marked(query: str, recorded: str, revie
     assert page.status_code == 200
     assert "A filter does not make sense" in page.text
     assert page.text.count('aria-invalid="true"') == 1
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/New_York"])
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("time", ["0001-01-01T00:00", "1969-12-31T23:59", "9999-12-31T23:59"])
+def test_times_that_no_record_can_have_are_no_error(
+    time: str, name: str, zone: str, recorded: str, reviewer_browser: Client
+) -> None:
+    assert reviewer_browser.get(LIST, {name: time, "zone": zone}).status_code == 200
 
 
 @pytest.mark.parametrize("zone", ["Nowhere/Land", "../../etc/passwd", "x" * 300, "\x00"])
