@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from console import environment
-from console.supervisor import accounts, assets
+from console.supervisor import accounts, assets, private_view
 from console.supervisor.errors import SupervisorError
 from console.supervisor.lock import FolderLock
 from console.supervisor.ports import port_is_free
@@ -176,7 +176,7 @@ def _folder(env: environment.Environment) -> Finding:
         mend = "Run as the user who started Custos first, or set CUSTOS_VAR_DIR"
         return Finding("folder", "fail", f"{env.var_dir} is not writable for this account", mend)
     account = accounts.for_database()
-    if not account.can("x", env.var_dir):
+    if not account.can("x", env.var_dir) and private_view.possible(env.var_dir, account) is None:
         mend = "Set CUSTOS_VAR_DIR to a folder it can reach, such as /var/lib/custos"
         return Finding(
             "folder", "fail", f"account {account.name} (the database's) cannot enter {env.var_dir}", mend

@@ -41,12 +41,12 @@ class PrivateView:
 
 
 def possible(folder: Path, account: Account) -> PrivateView | None:
-    """A view of `folder`, which `account` owns, or None when this system does not let us make one."""
+    """A view of `folder`, which `account` may enter, or None when this system does not let us make one."""
     for candidate in CANDIDATES:
         if not account.can("x", candidate):
             continue
         view = PrivateView(folder, candidate)
-        test = view.command(["test", "-w", str(candidate)], account=account, death_signal=signal.SIGKILL)
+        test = view.command(["test", "-x", str(candidate)], account=account, death_signal=signal.SIGKILL)
         try:
             done = subprocess.run(test, cwd="/", capture_output=True, check=False)
         except FileNotFoundError:

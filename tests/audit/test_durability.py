@@ -8,6 +8,7 @@ import time
 
 import psycopg
 import pytest
+from asgiref.sync import SyncToAsync
 from django.db import connection
 
 from audit import record
@@ -103,3 +104,5 @@ def _kill_the_database(services: Services) -> None:
     while services.postgres.running:
         time.sleep(0.02)
     services.postgres.start()
+    # Later tests share this thread: its connection died with the server.
+    SyncToAsync.single_thread_executor.submit(lambda: connection.close()).result()

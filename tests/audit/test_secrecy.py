@@ -33,7 +33,7 @@ def test_what_people_and_models_wrote_is_in_no_file_of_the_database(
     record.record_event(actor=member, kind="probe", detail={"text": CANARIES["detail"]})
     assert open_record(reviewer, handle.request_id, reason=CANARIES["reason"]).output == CANARIES["output"]
     owner.execute("CHECKPOINT")
-    folder = Path(owner.execute("SHOW data_directory").fetchone()[0])
+    folder = services.var_dir / "postgres" / "cluster" / "data"
     assert (folder / "pg_wal").is_dir()
     assert _found(folder) == {"label"}
     assert _found(services.var_dir / "postgres" / "postgres.log") == set()

@@ -1,4 +1,4 @@
-"""Folders that the database's account can enter: pytest's own are closed to other accounts."""
+"""Folders that the database's account can enter: pytest's own, and perhaps the clone, are closed to other accounts."""
 
 import shutil
 import tempfile
@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.support.services import TEST_DIR
 
 
 @pytest.fixture
@@ -21,7 +19,7 @@ def module_folder() -> Iterator[Path]:
 
 
 def open_folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="supervisor-", dir=TEST_DIR))
+    path = Path(tempfile.mkdtemp(prefix="custos-supervisor-"))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
