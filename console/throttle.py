@@ -1,5 +1,6 @@
 """A brake on guessing passwords: per account and per address, in Valkey, so that all web processes share it."""
 
+from contextlib import suppress
 from hashlib import sha256
 
 from django.core.cache import cache
@@ -9,22 +10,30 @@ FAILURES_PER_ACCOUNT = 10
 FAILURES_PER_ADDRESS = 50
 
 
-def is_blocked(*, email: str, address: str) -> bool:
-    """Whether sign-in must wait: too many failures of this account or from this address in the last window."""
-    counts = cache.get_many(list(_limits(email, address)))
-    return any(counts.get(key, 0) >= limit for key, limit in _limits(email, address).items())
+def admits(*, email: str, address: str) -> bool:
+    """Whether this attempt may be made; False after too many failures of the account or from the address.
+
+    It counts as a failure from now on, or many attempts at once would all pass before the first has failed;
+    `succeeded` takes that back.
+    """
+    return all(_count(key) <= limit for key, limit in _limits(email, address).items())
 
 
-def note_failure(*, email: str, address: str) -> None:
-    """Count a failed attempt."""
-    for key in _limits(email, address):
+def succeeded(*, email: str, address: str) -> None:
+    """Clear the account's failures; those of the address stay, or one's own account would reset them."""
+    of_account, of_address = _limits(email, address)
+    cache.delete(of_account)
+    with suppress(ValueError):  # the window has just ended
+        cache.decr(of_address)
+
+
+def _count(key: str) -> int:
+    cache.add(key, 0, timeout=WINDOW_S)
+    try:
+        return cache.incr(key)
+    except ValueError:  # the window ended between the two
         cache.add(key, 0, timeout=WINDOW_S)
-        cache.incr(key)
-
-
-def forget_account(*, email: str, address: str) -> None:
-    """A success clears the account's failures; those of the address stay, or one's own account would reset them."""
-    cache.delete(next(iter(_limits(email, address))))
+        return cache.incr(key)
 
 
 def _limits(email: str, address: str) -> dict[str, int]:

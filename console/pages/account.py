@@ -49,18 +49,17 @@ class SignInForm(forms.Form):
         if self.errors:
             return values
         who = {"email": values["email"], "address": self.request.META.get("REMOTE_ADDR") or ""}
-        if throttle.is_blocked(**who):
+        if not throttle.admits(**who):
             minutes = throttle.WINDOW_S // 60
             message = _("Too many attempts. Wait %(minutes)d minutes, then try again.") % {"minutes": minutes}
             raise forms.ValidationError(message, code="throttled")
         found = authenticate(self.request, username=values["email"], password=values["password"])
         self.user = found if isinstance(found, User) else None
         if self.user is None:
-            throttle.note_failure(**who)
             raise forms.ValidationError(
                 _("Address and password do not belong together. Check both."), code="wrong"
             )
-        throttle.forget_account(**who)
+        throttle.succeeded(**who)
         return values
 
 

@@ -63,7 +63,7 @@ def test_what_is_missing_is_said_at_its_field(acme: Company, client: Client) -> 
 
 def test_guessing_is_stopped_even_when_the_guess_is_right(acme: Company, client: Client) -> None:
     for _ in range(throttle.FAILURES_PER_ACCOUNT):
-        throttle.note_failure(email=acme.member.email, address="192.0.2.1")
+        throttle.admits(email=acme.member.email, address="192.0.2.1")
     page = sign_in(client, acme.member.email)
     assert page.status_code == 429
     assert "Too many attempts" in page.text
