@@ -182,6 +182,9 @@ class ApiKey(TenantModel):
 class TenantKey(TenantModel):
     """A tenant's key-encryption key, wrapped by the key provider."""
 
+    # Who can change or delete a key can destroy the audit, so the application's role cannot.
+    privileges = "SELECT, INSERT"
+
     provider = models.CharField(max_length=32)
     wrapped = models.BinaryField()
     created = models.DateTimeField(default=clock.now, editable=False)
@@ -195,6 +198,8 @@ class TenantKey(TenantModel):
 
 class DataKey(TenantModel):
     """A data-encryption key of a tenant, for one purpose and UTC day, wrapped by the tenant's key."""
+
+    privileges = "SELECT, INSERT"
 
     purpose = models.CharField(max_length=16)
     day = models.DateField()

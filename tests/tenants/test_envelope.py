@@ -1,12 +1,16 @@
 from datetime import date, timedelta
 
+import psycopg
 import pytest
+from django.db import ProgrammingError, transaction
+from django.db.models import Model
 
 from tenants import envelope
 from tenants.envelope import KeyDestroyed, Tampered, open_sealed, seal
 from tenants.models import DataKey, TenantKey
 from tenants.scope import tenant_scope
 from tests.conftest import Company
+from tests.support.services import Services
 
 DAY = date(2026, 3, 1)
 AAD = {"record": "r1", "field": "input"}
@@ -72,13 +76,25 @@ def test_a_ciphertext_of_another_tenant_does_not_open(acme: Company, north: Comp
             _open(north, sealed)
 
 
-def test_destroying_the_key_of_a_day_destroys_its_content(acme: Company) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_destroying_the_key_of_a_day_destroys_its_content(acme: Company, services: Services) -> None:
     with tenant_scope(acme.tenant.pk):
         sealed = _seal(acme)
-        DataKey.objects.filter(day=DAY).delete()
-        envelope.cache.clear()
-        with pytest.raises(KeyDestroyed):
-            _open(acme, sealed)
+    with psycopg.connect(services.postgres.url, autocommit=True) as owner:
+        owner.execute("DELETE FROM tenants_datakey WHERE day = %s", [DAY])
+    envelope.cache.clear()
+    with tenant_scope(acme.tenant.pk), pytest.raises(KeyDestroyed):
+        _open(acme, sealed)
+
+
+@pytest.mark.parametrize("model", [TenantKey, DataKey])
+def test_the_application_can_neither_destroy_nor_replace_a_key(acme: Company, model: type[Model]) -> None:
+    with tenant_scope(acme.tenant.pk):
+        _seal(acme)
+        with pytest.raises(ProgrammingError, match="permission denied"), transaction.atomic():
+            model._default_manager.all().delete()
+        with pytest.raises(ProgrammingError, match="permission denied"), transaction.atomic():
+            model._default_manager.update(wrapped=b"")
 
 
 @pytest.mark.django_db(transaction=True)
