@@ -51,6 +51,11 @@ def operation(*methods: str) -> Callable[[Operation], Operation]:
             except db.Error:
                 logger.exception("an API request failed in the database")
                 return error_response(unavailable("audit_unavailable"))
+            except Exception:
+                logger.exception("an API request failed")
+                return error_response(
+                    ApiError(500, "internal_error", "server_error", explain("internal_error"))
+                )
 
         return wrapped
 

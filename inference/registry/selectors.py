@@ -32,6 +32,8 @@ class Resolved:
 
 def resolve(actor: Actor, name: str | None) -> Resolved:
     """The route called `name`, or the default one. Needs the actor's tenant scope; raises RouteNotFound."""
+    if name is not None and "\x00" in name:  # which PostgreSQL could not even compare
+        raise RouteNotFound(name)
     routes = usable_routes(actor)
     wanted = routes.filter(is_default=True) if name is None else routes.filter(name=name)
     route = wanted.first()
