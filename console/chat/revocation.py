@@ -59,9 +59,11 @@ class Watcher:
             # A question that hangs stays the only one: a stuck database gets no pile of them.
             await asyncio.wait([question], timeout=EVERY_S)
             if question.done():
-                if question.exception() is None:
+                if (error := question.exception()) is None:
                     last_answer = time.monotonic()
                     self._close_those(question.result())
+                else:
+                    logger.warning("whether sockets are still allowed could not be asked", exc_info=error)
                 question = None
             if time.monotonic() - last_answer > FAIL_CLOSED_S:
                 logger.error("sockets are closed: whether they are still allowed cannot be known")

@@ -1,4 +1,5 @@
-"""Writing conversations. Every function opens the actor's tenant scope and has committed when it returns.
+"""Writing conversations. Every function opens the actor's tenant scope and has committed when it returns, unless
+its caller holds that scope open, as views do.
 
 Asking is in two steps, because the audit record must exist before anything else does: `plan_ask` decides
 whether the question may be asked and what the model will be sent, and `store` keeps question and answer once

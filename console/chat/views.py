@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from django.db import transaction
 from django.db.models import Q
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -39,7 +41,8 @@ def rename(request: TenantRequest, conversation: UUID) -> JsonResponse:
         )
     except ChatError as error:
         return JsonResponse({"error": {"code": error.code, "message": str(error.message)}}, status=400)
-    hints.renamed(request.actor, conversation)
+    # Once it can be read: the other tabs look the title up.
+    transaction.on_commit(partial(hints.renamed, request.actor, conversation))
     return JsonResponse({"title": title})
 
 
@@ -48,11 +51,15 @@ def rename(request: TenantRequest, conversation: UUID) -> JsonResponse:
 def delete(request: TenantRequest, conversation: UUID) -> JsonResponse:
     """Delete the conversation and stop what is being written in it. The audit record stays."""
     for generation in services.delete(actor=request.actor, conversation_id=conversation):
-        try:
-            async_to_sync(exchange.stop_everywhere)(request.actor.tenant_id, generation)
-        except StreamUnavailable:
-            logger.warning("the answer of a deleted conversation runs to its end: Valkey does not answer")
+        transaction.on_commit(partial(_stop, request.actor.tenant_id, generation))
     return JsonResponse({"deleted": str(conversation)})
+
+
+def _stop(tenant_id: UUID, generation: UUID) -> None:
+    try:
+        async_to_sync(exchange.stop_everywhere)(tenant_id, generation)
+    except StreamUnavailable:
+        logger.warning("the answer of a deleted conversation runs to its end: Valkey does not answer")
 
 
 def _settle_orphans(request: TenantRequest, conversation: UUID) -> None:
