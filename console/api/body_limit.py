@@ -11,7 +11,7 @@ from inference.protocol import body_too_large
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Any], Awaitable[None]]  # frameworks type `send` differently
 
 
 class BodyLimit:
