@@ -38,7 +38,7 @@ def tenant(request: TenantRequest) -> HttpResponse:
 @tenant_view(CHAT_USE)
 def palette(request: TenantRequest) -> JsonResponse:
     """The person's own conversations: {"conversations": [{"title", "url"}]}, newest first."""
-    found = selectors.page_data(request.actor, None)["conversations"]
+    found = selectors.conversations_listed(request.actor)
     slug = request.actor.tenant_slug
     return JsonResponse(
         {
