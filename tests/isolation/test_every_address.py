@@ -261,8 +261,23 @@ async def test_only_those_who_may_chat_open_the_socket(world: World) -> None:
 
 
 async def test_a_page_of_another_origin_cannot_open_the_socket(world: World) -> None:
-    assert not await _can_connect(world.acme.member, "/ws/t/acme-bank/chat/", origin="http://evil.example")
+    foreign = [
+        "http://evil.example",
+        "http://127.0.0.1:9999",
+        "https://127.0.0.1",
+        "http://localhost",
+        "null",
+    ]
+    for origin in foreign:
+        assert not await _can_connect(world.acme.member, "/ws/t/acme-bank/chat/", origin=origin), origin
     assert await _can_connect(world.acme.member, "/ws/t/acme-bank/chat/"), "the control"
+
+
+async def test_a_trusted_origins_page_opens_the_socket(world: World, settings: Any) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://127.0.0.1:8443"]
+    path = "/ws/t/acme-bank/chat/"
+    assert await _can_connect(world.acme.member, path, origin="https://127.0.0.1:8443")
+    assert not await _can_connect(world.acme.member, path, origin="https://127.0.0.1:8444")
 
 
 def test_a_page_for_an_unknown_host_is_refused(client: Client, db: None) -> None:
