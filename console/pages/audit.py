@@ -1,5 +1,7 @@
 """Audit review: find a record by its metadata, then open it with a reason. Opening is itself recorded."""
 
+from base64 import b64decode, b64encode
+from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,9 +16,10 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_safe
 
 from audit import selectors
-from audit.record import AuditUnavailable
+from audit.record import PURPOSE, AuditUnavailable
 from console.pages import labels
 from console.tenancy import TenantRequest, tenant_view
+from tenants import clock, envelope
 from tenants.roles import AUDIT_READ
 
 PAGE_SIZE = 50
@@ -110,7 +113,7 @@ def record(request: TenantRequest, request_id: UUID) -> HttpResponse:
         if form.is_valid():
             return _opened(request, request_id, form.cleaned_data["reason"])
     else:
-        form = ReasonForm(initial={"reason": request.session.get(REASON_KEY, "")})
+        form = ReasonForm(initial={"reason": _kept_reason(request)})
     context = {"summary": selectors.find_record(request.actor, request_id), "form": form}
     return render(request, "pages/audit_record.html", context)
 
@@ -121,9 +124,31 @@ def _opened(request: TenantRequest, request_id: UUID, reason: str) -> HttpRespon
         view = selectors.open_record(request.actor, request_id, reason=reason, client_address=address)
     except AuditUnavailable:
         return render(request, "pages/audit_unavailable.html", {"request_id": request_id}, status=503)
-    request.session[REASON_KEY] = reason
+    _keep_reason(request, reason)
     context = {"summary": view.summary, "view": view, "reason": reason, "turns": _turns(view.input)}
     return render(request, "pages/audit_record.html", context)
+
+
+def _keep_reason(request: TenantRequest, reason: str) -> None:
+    """Sealed, for sessions lie in the database and a reason may name a person."""
+    day = clock.today()
+    sealed = envelope.seal(day=day, plaintext=reason.encode(), **_place_of_reason(request))
+    request.session[REASON_KEY] = [day.isoformat(), b64encode(sealed).decode()]
+
+
+def _kept_reason(request: TenantRequest) -> str:
+    """The last reason stated in this session and tenant; "" when there is none."""
+    try:
+        day, sealed = request.session[REASON_KEY]
+        where = _place_of_reason(request)
+        return envelope.open_sealed(day=date.fromisoformat(day), sealed=b64decode(sealed), **where).decode()
+    except (KeyError, ValueError, envelope.Tampered, envelope.KeyDestroyed):
+        return ""
+
+
+def _place_of_reason(request: TenantRequest) -> dict[str, Any]:
+    aad = {"field": REASON_KEY, "user": request.actor.user_id}
+    return {"tenant_id": request.actor.tenant_id, "purpose": PURPOSE, "aad": aad}
 
 
 def _turns(asked: Any) -> list[dict[str, str]]:

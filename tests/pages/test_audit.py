@@ -71,6 +71,12 @@ def test_the_next_reason_is_proposed(recorded: str, reviewer_browser: Client) ->
     assert 'value="Case 7"' in reviewer_browser.get(f"{LIST}{recorded}/").text
 
 
+def test_a_reason_does_not_lie_readable_in_the_session(recorded: str, reviewer_browser: Client) -> None:
+    reviewer_browser.post(f"{LIST}{recorded}/", {"reason": "Suspicion against John Doe"})
+    assert "audit_reason" in reviewer_browser.session, "the control: something is kept"
+    assert "John Doe" not in str(dict(reviewer_browser.session.items()))
+
+
 def test_nothing_is_shown_that_could_not_be_recorded(recorded: str, reviewer_browser: Client) -> None:
     with patch("audit.selectors.record_event", side_effect=AuditUnavailable):
         page = reviewer_browser.post(f"{LIST}{recorded}/", {"reason": "Routine sample"})
