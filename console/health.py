@@ -2,19 +2,19 @@
 
 import time
 from collections.abc import Callable
-from typing import TypedDict
+from typing import Any, TypedDict
 
-import httpx
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.utils.translation import gettext as _
 
 from console.tasks import HEARTBEAT_KEY
+from inference.client import InferenceClient
 from tenants import isolation
 
 HEARTBEAT_LATE_S = 20.0
-INFERENCE_TIMEOUT_S = 2.0
 
 
 class Part(TypedDict):
@@ -31,6 +31,16 @@ def parts() -> dict[str, Part]:
         "worker": _worker,
     }
     return {name: _guarded(check) for name, check in checks.items()}
+
+
+def inference_client() -> InferenceClient:
+    """The inference service that this installation runs."""
+    return InferenceClient(settings.INFERENCE_URL, settings.INFERENCE_TOKEN)
+
+
+def inference() -> dict[str, Any]:
+    """Its own figures: state, model, running, waiting, capacity. Raises InferenceUnavailable."""
+    return async_to_sync(inference_client().health)()
 
 
 def _guarded(check: Callable[[], Part]) -> Part:
@@ -51,11 +61,9 @@ def _valkey() -> Part:
 
 
 def _inference() -> Part:
-    answer = httpx.get(f"{settings.INFERENCE_URL}/health", timeout=INFERENCE_TIMEOUT_S)
-    health = answer.json()
-    return Part(
-        ok=health["state"] == "ready", detail=f"{health['state']}: {health.get('model') or ''}".strip(": ")
-    )
+    figures = inference()
+    state = figures["state"]
+    return Part(ok=state == "ready", detail=f"{state}: {figures.get('model') or ''}".strip(": "))
 
 
 def _worker() -> Part:

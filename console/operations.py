@@ -3,14 +3,15 @@
 import hmac
 import os
 
-import httpx
 import prometheus_client
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 from prometheus_client import multiprocess
 
 from console import health
+from inference.client import InferenceUnavailable
 
 
 @require_safe
@@ -43,16 +44,10 @@ def inference_metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus metrics of the inference process, passed on."""
     _require_operator(request)
     try:
-        answer = httpx.get(
-            f"{settings.INFERENCE_URL}/metrics",
-            headers={"Authorization": f"Bearer {settings.INFERENCE_TOKEN}"},
-            timeout=health.INFERENCE_TIMEOUT_S,
-        )
-    except httpx.HTTPError:
+        text = async_to_sync(health.inference_client().metrics_text)()
+    except InferenceUnavailable:
         return HttpResponse("the inference process does not answer\n", status=503, content_type="text/plain")
-    return HttpResponse(
-        answer.content, status=answer.status_code, content_type=answer.headers["content-type"]
-    )
+    return HttpResponse(text, content_type=prometheus_client.CONTENT_TYPE_LATEST)
 
 
 def _registry() -> prometheus_client.CollectorRegistry:

@@ -20,7 +20,7 @@ from inference.protocol import ApiError
 # A stream may wait this long for its next bytes; the service sends a comment line every few
 # seconds while a request is queued, so a longer silence means the service hangs.
 _TIMEOUT = httpx.Timeout(connect=2.0, read=60.0, write=10.0, pool=2.0)
-_HEALTH_TIMEOUT = httpx.Timeout(5.0, connect=2.0)
+_HEALTH_TIMEOUT = httpx.Timeout(2.0)  # Whoever asks about health waits for other parts too.
 _LIMITS = httpx.Limits(max_connections=512, max_keepalive_connections=32)
 
 

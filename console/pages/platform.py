@@ -4,8 +4,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -14,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from console import health
 from console.pages.navigation import person
-from inference.client import InferenceClient, InferenceUnavailable
+from inference.client import InferenceUnavailable
 from tenants.models import Tenant
 
 View = Callable[[HttpRequest], HttpResponse]
@@ -56,9 +54,7 @@ def _state() -> dict[str, Any]:
 
 
 def _inference() -> dict[str, Any] | None:
-    """The inference service's own figures: model, running, waiting, capacity. None when it does not answer."""
-    client = InferenceClient(settings.INFERENCE_URL, settings.INFERENCE_TOKEN)
     try:
-        return async_to_sync(client.health)()
+        return health.inference()
     except InferenceUnavailable:
         return None
