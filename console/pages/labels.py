@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from tenants.roles import Role
 
@@ -26,6 +27,11 @@ STATES: dict[str, State] = {
 }
 
 CHANNELS: dict[str, str | Promise] = {"chat": _("Chat"), "api": _("API")}
+
+ROUTE_REASONS: dict[str, str | Promise] = {
+    "default": pgettext_lazy("why a route was taken", "default"),
+    "named": pgettext_lazy("why a route was taken", "asked for by name"),
+}
 
 
 def state(name: str) -> State:

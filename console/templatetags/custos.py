@@ -61,6 +61,11 @@ def measure(value: float | str | None, unit: str = "") -> str:
 
 
 @register.filter
+def route_reason(code: str) -> str:
+    return str(labels.ROUTE_REASONS.get(code, code))
+
+
+@register.filter
 def role_label(role: str) -> str:
     return labels.role(role)
 
