@@ -129,9 +129,12 @@ class AuditCompletion(AuditModel):
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Speed after the first token; None for answers of one token or none."""
-        tokens = self.completion_tokens or 0
-        if self.ttft_ms is None or self.total_ms is None or tokens < 2:
-            return None
-        seconds = max(self.total_ms - self.ttft_ms, 1) / 1000
-        return round((tokens - 1) / seconds, 1)
+        return speed(self.completion_tokens, ttft_ms=self.ttft_ms, total_ms=self.total_ms)
+
+
+def speed(completion_tokens: int | None, *, ttft_ms: int | None, total_ms: int | None) -> float | None:
+    """Tokens per second after the first token; None for answers of one token or none."""
+    tokens = completion_tokens or 0
+    if ttft_ms is None or total_ms is None or tokens < 2:
+        return None
+    return round((tokens - 1) / (max(total_ms - ttft_ms, 1) / 1000), 1)

@@ -40,16 +40,7 @@ class StreamSink:
         await stream.publish(self.key, seq=seq, sealed=sealed, expire_s=expire_s)
 
     async def end(self, *, seq: int, ending: Ending) -> None:
-        end = {
-            "status": ending.status,
-            "finish_reason": ending.finish_reason,
-            "error_code": ending.error_code,
-            "ttft_ms": ending.timings.ttft_ms,
-            "tokens_per_s": ending.tokens_per_s,
-            "prompt_tokens": ending.usage.prompt_tokens,
-            "completion_tokens": ending.usage.completion_tokens,
-        }
-        await stream.publish_end(self.key, seq=seq, end=end)
+        await stream.publish_end(self.key, seq=seq, end=services.outcome_of(ending))
 
 
 async def ask(*, actor: Actor, frame: Ask, client_address: str) -> selectors.Exchange:
@@ -196,17 +187,6 @@ def _settled(actor: Actor, generation_id: UUID, after: int) -> list[Piece]:
             raise NotVisible(access.VIEW)
         recorded = selectors.recorded_answer(answer)
         pieces = [Piece(seq, text) for seq, text in recorded.chunks if seq > after]
-        end = {name: getattr(answer, name) for name in _END_COLUMNS}
+        end = {name: getattr(answer, name) for name in Message.OUTCOME}
         last = recorded.chunks[-1][0] if recorded.chunks else 0
         return [*pieces, Piece(last + 1, end=end)]
-
-
-_END_COLUMNS = (
-    "status",
-    "finish_reason",
-    "error_code",
-    "ttft_ms",
-    "tokens_per_s",
-    "prompt_tokens",
-    "completion_tokens",
-)

@@ -75,6 +75,17 @@ class Message(TenantModel):
     prompt_tokens = models.PositiveIntegerField(null=True)
     completion_tokens = models.PositiveIntegerField(null=True)
 
+    # Columns that tell how an answer ended; the audit's completion names them alike.
+    OUTCOME = (
+        "status",
+        "finish_reason",
+        "error_code",
+        "ttft_ms",
+        "tokens_per_s",
+        "prompt_tokens",
+        "completion_tokens",
+    )
+
     class Meta:
         verbose_name = _("message")
         verbose_name_plural = _("messages")

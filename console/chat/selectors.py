@@ -36,7 +36,7 @@ class Recorded:
     """What the audit record holds of an answer."""
 
     chunks: list[tuple[int, str]]  # (sequence number, text)
-    outcome: dict[str, Any]  # Columns of Message.
+    outcome: dict[str, Any]  # Of Message.OUTCOME.
 
     @property
     def text(self) -> str:
@@ -105,9 +105,7 @@ def recorded_answer(answer: Message) -> Recorded:
         return Recorded(
             chunks=texts, outcome={"status": Message.Status.INTERRUPTED, "error_code": "interrupted"}
         )
-    copied = ("status", "finish_reason", "error_code", "ttft_ms", "prompt_tokens", "completion_tokens")
-    outcome = {name: getattr(completion, name) for name in copied}
-    return Recorded(chunks=texts, outcome={**outcome, "tokens_per_s": completion.tokens_per_s})
+    return Recorded(chunks=texts, outcome={name: getattr(completion, name) for name in Message.OUTCOME})
 
 
 def page_data(actor: Actor, conversation_id: UUID | None) -> dict[str, Any]:

@@ -160,15 +160,21 @@ def finish_answer(*, tenant_id: UUID, answer_id: UUID, text: str, ending: Ending
         if answer is None:
             return
         Message.objects.filter(pk=answer_id).update(
-            sealed_content=_sealed(answer, text),
-            status=ending.status,
-            finish_reason=ending.finish_reason,
-            error_code=ending.error_code,
-            ttft_ms=ending.timings.ttft_ms,
-            tokens_per_s=ending.tokens_per_s,
-            prompt_tokens=ending.usage.prompt_tokens,
-            completion_tokens=ending.usage.completion_tokens,
+            sealed_content=_sealed(answer, text), **outcome_of(ending)
         )
+
+
+def outcome_of(ending: Ending) -> dict[str, Any]:
+    """Message.OUTCOME of an answer that has just ended; JSON-ready."""
+    return {
+        "status": ending.status,
+        "finish_reason": ending.finish_reason,
+        "error_code": ending.error_code,
+        "ttft_ms": ending.timings.ttft_ms,
+        "tokens_per_s": ending.tokens_per_s,
+        "prompt_tokens": ending.usage.prompt_tokens,
+        "completion_tokens": ending.usage.completion_tokens,
+    }
 
 
 def reconcile(*, actor: Actor, answers: Q) -> None:

@@ -20,6 +20,7 @@ from uuid import UUID
 from django.conf import settings
 
 from audit import record
+from audit.models import speed
 from audit.record import AuditUnavailable, Timings
 from inference import client as inference
 from inference.generation import metrics, running, stream
@@ -82,11 +83,8 @@ class Ending:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Speed after the first token; None for answers of one token or none."""
-        tokens, timings = self.usage.completion_tokens or 0, self.timings
-        if timings.ttft_ms is None or timings.total_ms is None or tokens < 2:
-            return None
-        return round((tokens - 1) / (max(timings.total_ms - timings.ttft_ms, 1) / 1000), 1)
+        timings = self.timings
+        return speed(self.usage.completion_tokens, ttft_ms=timings.ttft_ms, total_ms=timings.total_ms)
 
 
 class Sink(Protocol):
