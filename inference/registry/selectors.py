@@ -22,7 +22,6 @@ class Resolved:
 
     route: str  # The name users see.
     reason: str  # "named" when it was asked for, "default" when nothing was.
-    deployment: str
     model: str  # The model's name, for records and metrics.
     version: str  # Exactly which weights, for the record.
     served_id: str  # The name the inference service knows it by.
@@ -43,7 +42,6 @@ def resolve(actor: Actor, name: str | None) -> Resolved:
     return Resolved(
         route=route.name,
         reason="default" if name is None else "named",
-        deployment=route.deployment.name,
         model=version.name,
         version=version.label,
         served_id=version.served_id,
