@@ -9,12 +9,19 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from console.tasks import HEARTBEAT_KEY
 from inference.client import InferenceClient
 from tenants import isolation
 
 HEARTBEAT_LATE_S = 20.0
+
+INFERENCE_STATES = {
+    "loading": gettext_lazy("loading the model"),
+    "ready": gettext_lazy("ready"),
+    "failed": gettext_lazy("the model could not be loaded"),
+}
 
 
 class Part(TypedDict):
@@ -43,6 +50,11 @@ def inference() -> dict[str, Any]:
     return async_to_sync(inference_client().health)()
 
 
+def inference_state(state: str) -> str:
+    """A state of the inference service in the reader's language."""
+    return str(INFERENCE_STATES.get(state, state))
+
+
 def _guarded(check: Callable[[], Part]) -> Part:
     try:
         return check()
@@ -63,7 +75,8 @@ def _valkey() -> Part:
 def _inference() -> Part:
     figures = inference()
     state = figures["state"]
-    return Part(ok=state == "ready", detail=f"{state}: {figures.get('model') or ''}".strip(": "))
+    detail = f"{inference_state(state)}: {figures.get('model') or ''}".strip(": ")
+    return Part(ok=state == "ready", detail=detail)
 
 
 def _worker() -> Part:

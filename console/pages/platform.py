@@ -55,6 +55,7 @@ def _state() -> dict[str, Any]:
 
 def _inference() -> dict[str, Any] | None:
     try:
-        return health.inference()
+        figures = health.inference()
     except InferenceUnavailable:
         return None
+    return {**figures, "state": health.inference_state(figures["state"])}
