@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import date
-from threading import Lock
+from threading import Lock, local
 from typing import Protocol
 from uuid import UUID
 
@@ -142,6 +142,20 @@ class _Cache:
 cache = _Cache()
 
 
+class _Uncommitted(local):
+    """Data keys that this thread's transaction made. A failed one leaves them here, which only keeps them uncached."""
+
+    def __init__(self) -> None:
+        self.places: set[tuple[UUID, str, date]] = set()
+
+    def commit(self, place: tuple[UUID, str, date], key: bytes) -> None:
+        self.places.discard(place)
+        cache.put(place, key)
+
+
+_uncommitted = _Uncommitted()
+
+
 def _data_key(tenant_id: UUID, purpose: str, day: date, *, create: bool) -> bytes:
     place = (tenant_id, purpose, day)
     if cached := cache.get(place):
@@ -150,12 +164,16 @@ def _data_key(tenant_id: UUID, purpose: str, day: date, *, create: bool) -> byte
     if row is None:
         if not create:
             raise KeyDestroyed(f"the {purpose} key of {day} is gone")
+        _uncommitted.places.add(place)
         row = _new_data_key(tenant_id, purpose, day)
     key = _decrypt(
         _tenant_key(tenant_id, create=create), bytes(row.wrapped), _data_key_aad(tenant_id, purpose, day)
     )
-    # A key made in a transaction that fails must not be used again: remember it only once it is committed.
-    transaction.on_commit(lambda: cache.put(place, key))
+    if place in _uncommitted.places:
+        # A key made in a transaction that fails must not be used again: remember it only once it is committed.
+        transaction.on_commit(lambda: _uncommitted.commit(place, key))
+    else:
+        cache.put(place, key)
     return key
 
 

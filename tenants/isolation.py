@@ -4,6 +4,7 @@
 is not as it must be. The web and worker processes refuse to start on any violation.
 """
 
+import re
 from collections.abc import Iterator
 
 from django.apps import apps
@@ -101,4 +102,38 @@ def violations(connection: BaseDatabaseWrapper) -> list[str]:
             found.append(f"the table {table} is missing: run manage.py prepare")
         elif not (state[table][0] and state[table][2]):
             found.append(f"the table {table} has no forced row-level security: run manage.py prepare")
+        else:
+            found += _differences(connection, model)
     return found
+
+
+def _differences(connection: BaseDatabaseWrapper, model: type[TenantOwned]) -> Iterator[str]:
+    """Where a table's policies and the application's rights on it are not those that `apply` gives."""
+    table = model._meta.db_table
+    wanted = {"own_rows": ("*", _plain(OWN_ROWS), _plain(OWN_ROWS))}
+    if model.also_visible:
+        wanted["also_visible"] = ("r", _plain(model.also_visible), "")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT polname, polcmd::text, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid) "
+            "FROM pg_policy WHERE polrelid = %s::regclass",
+            [table],
+        )
+        policies = {
+            name: (what, _plain(reads or ""), _plain(writes or "")) for name, what, reads, writes in cursor
+        }
+        cursor.execute(
+            "SELECT privilege FROM unnest(%s::text[]) AS privilege "
+            "WHERE has_table_privilege(%s::regclass, privilege)",
+            [["UPDATE", "DELETE", "TRUNCATE"], table],
+        )
+        rights = {row[0] for row in cursor}
+    if policies != wanted:
+        yield f"the table {table} has other row-level policies than its own: drop them, then manage.py prepare"
+    if beyond := sorted(rights - set(_privileges(model).split(", "))):
+        yield f"the application's database role may {', '.join(beyond)} {table}: run manage.py prepare"
+
+
+def _plain(condition: str) -> str:
+    """An SQL condition without the brackets and casts that PostgreSQL adds when it shows one."""
+    return re.sub(r"::\w+|[()\s]", "", condition).lower()

@@ -11,6 +11,9 @@ from console.supervisor.settings import DEMO_PASSWORD, Addresses
 # What a process needs of the machine's environment but not of ours.
 SECRET_VARIABLES = {"DATABASE_URL", "CUSTOS_APP_DATABASE_URL", "REDIS_URL", DEMO_PASSWORD}
 
+# Well above what the chat takes as a question: a bit too much gets an answer, far too much a closed socket.
+WEBSOCKET_MESSAGE_BYTES = 2 * 1024 * 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
@@ -70,5 +73,6 @@ def _web(env: Environment) -> tuple[str, ...]:
         *(sys.executable, "-m", "uvicorn", "console.asgi:application"),
         *("--host", env.host, "--port", str(env.port), proxy, "--no-server-header"),
         *("--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio"),
+        *("--ws-max-size", str(WEBSOCKET_MESSAGE_BYTES)),
         *("--log-level", "warning", "--no-access-log", "--timeout-graceful-shutdown", "5"),
     )

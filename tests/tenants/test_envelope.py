@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import date, timedelta
 
 import psycopg
@@ -114,3 +116,14 @@ def test_wrapped_keys_do_not_hold_the_keys(acme: Company) -> None:
         _seal(acme)
         row = TenantKey.objects.get()
         assert envelope.provider().unwrap(acme.tenant.pk, bytes(row.wrapped)) not in bytes(row.wrapped)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_existing_key_is_read_once_for_a_page_of_texts(
+    acme: Company, django_assert_num_queries: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    with tenant_scope(acme.tenant.pk):
+        sealed = [_seal(acme) for _ in range(5)]
+    envelope.cache.clear()
+    with tenant_scope(acme.tenant.pk), django_assert_num_queries(2):
+        assert {_open(acme, each) for each in sealed} == {b"a secret"}

@@ -129,6 +129,21 @@ def test_isolation_is_sound(acme: Company) -> None:
             "ALTER TABLE tenants_apikey FORCE ROW LEVEL SECURITY",
             "tenants_apikey",
         ),
+        (
+            "CREATE POLICY leak ON tenants_apikey FOR SELECT USING (true)",
+            "DROP POLICY leak ON tenants_apikey",
+            "tenants_apikey has other row-level policies",
+        ),
+        (
+            "ALTER POLICY own_rows ON tenants_apikey USING (true)",
+            f"ALTER POLICY own_rows ON tenants_apikey USING ({isolation.OWN_ROWS})",
+            "tenants_apikey has other row-level policies",
+        ),
+        (
+            "GRANT UPDATE, DELETE ON audit_record TO custos_app",
+            "REVOKE UPDATE, DELETE ON audit_record FROM custos_app",
+            "may DELETE, UPDATE audit_record",
+        ),
         ("ALTER ROLE custos_app BYPASSRLS", "ALTER ROLE custos_app NOBYPASSRLS", "may bypass"),
         ("ALTER ROLE custos_app SUPERUSER", "ALTER ROLE custos_app NOSUPERUSER", "may bypass"),
     ],
