@@ -89,6 +89,10 @@ class Answer:
             self._stream.cancel()
             self._record(outcome)
 
+    def cancel(self) -> None:
+        """Nobody wants the rest. Harmless at the end."""
+        self._stream.cancel()
+
     async def _next(self) -> Token | Finished | None:
         try:
             async with asyncio.timeout(HEARTBEAT_SECONDS):
@@ -179,7 +183,10 @@ class AnswerResponse(Response):
             work = self._send_events(send)
         else:
             work = self._send_json(scope, receive, send)
-        await _while_connected(receive, work)
+        try:
+            await _while_connected(receive, work)
+        finally:
+            self.answer.cancel()  # A client that leaves before the first piece is asked for frees its place too.
 
     async def _send_events(self, send: Send) -> None:
         headers = [
