@@ -12,29 +12,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import httpx
 import websockets
 
-from console.supervisor.ports import free_port
+from benchmarks import product
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 MODEL = "smollm2-135m-instruct"
 SLUG, MEMBER = "acme-bank", "member@acme-bank.example"
 
@@ -56,40 +48,9 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=12, help="questions each way")
     arguments.add_argument("--tokens", type=int, default=48, help="pieces of text read of each answer")
     options = arguments.parse_args()
-    with _running_product() as url:
+    with product.folder() as state, product.running(state) as url:
         times = asyncio.run(_measure(_prepare(url), options.rounds, options.tokens))
     _report(times, options.rounds, options.tokens)
-
-
-@contextmanager
-def _running_product() -> Iterator[str]:
-    """Custos as `make run` starts it, in a folder of its own; its address."""
-    folder = Path(tempfile.mkdtemp(prefix="custos-bench-"))
-    folder.chmod(0o755)  # The database runs as another account when we are root.
-    models = REPOSITORY / "var" / "models"
-    if models.exists():  # Converting the model takes a while; it is the same one.
-        (folder / "models").symlink_to(models)
-    port = free_port()
-    os.environ.update(CUSTOS_VAR_DIR=str(folder), CUSTOS_PORT=str(port))
-    product = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_ready(url, product)
-        yield url
-    finally:
-        product.terminate()
-        product.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_until_ready(url: str, product: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and product.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url + "/readyz", timeout=5, trust_env=False).status_code == 200:
-                return
-        time.sleep(0.5)
-    raise SystemExit("the product did not become ready: run `python manage.py up` to see why")
 
 
 Way = Callable[[str, int], AsyncIterator[str]]
