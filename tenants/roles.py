@@ -17,12 +17,11 @@ class Role(models.TextChoices):
 CHAT_USE = "chat.use"
 API_USE = "api.use"
 OVERVIEW_VIEW = "overview.view"
-KEYS_MANAGE = "keys.manage"
 AUDIT_READ = "audit.read"
 
 PERMISSIONS: dict[str, frozenset[str]] = {
-    Role.ADMINISTRATOR: frozenset({CHAT_USE, API_USE, OVERVIEW_VIEW, KEYS_MANAGE}),
-    Role.MEMBER: frozenset({CHAT_USE, API_USE}),
+    Role.ADMINISTRATOR: frozenset({CHAT_USE, OVERVIEW_VIEW}),
+    Role.MEMBER: frozenset({CHAT_USE}),
     Role.REVIEWER: frozenset({AUDIT_READ}),
 }
 
