@@ -1,10 +1,10 @@
 """The demonstration data of a first start: two tenants, and a person for each role in each."""
 
-import os
 import secrets
 
 from django.db import transaction
 
+from console import environment
 from inference.registry.services import ensure_default_registry, ensure_default_route
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
@@ -22,7 +22,7 @@ def seed() -> str | None:
     the password of the demonstration people who exist. Returns the random password when one was given to somebody, to
     be shown this once; else None.
     """
-    chosen = os.environ.get("CUSTOS_DEMO_PASSWORD")
+    chosen = environment.demo_password()
     password = chosen or secrets.token_urlsafe(12)
     with transaction.atomic():
         made = [_user(PLATFORM_EMAIL, password, chosen is not None, is_platform_administrator=True)]

@@ -94,6 +94,16 @@ def secret(var_dir: Path, name: str, make: Callable[[], str] = lambda: secrets.t
     return path.read_text().strip()
 
 
+def inference_token(var_dir: Path) -> str:
+    """What the inference server asks for: CUSTOS_INFERENCE_TOKEN, as for one elsewhere, else a secret of our own."""
+    return os.environ.get("CUSTOS_INFERENCE_TOKEN") or secret(var_dir, "inference_token")
+
+
+def demo_password() -> str | None:
+    """The password that the demonstration people are to have, where automation chose one."""
+    return os.environ.get("CUSTOS_DEMO_PASSWORD")
+
+
 def master_key() -> str:
     """A new master key: 32 random bytes in base64."""
     return base64.b64encode(os.urandom(32)).decode()

@@ -1,6 +1,5 @@
 """Django's settings, from `console.environment`."""
 
-import os
 from typing import Any
 
 import dj_database_url
@@ -18,7 +17,7 @@ DEBUG = ENVIRONMENT.debug
 SECRET_KEY = environment.secret(VAR_DIR, "django_secret_key")
 MASTER_KEY = environment.secret(VAR_DIR, "master.key", environment.master_key)
 METRICS_TOKEN = environment.secret(VAR_DIR, "metrics_token")
-INFERENCE_TOKEN = os.environ.get("CUSTOS_INFERENCE_TOKEN") or environment.secret(VAR_DIR, "inference_token")
+INFERENCE_TOKEN = environment.inference_token(VAR_DIR)
 INFERENCE_URL = ENVIRONMENT.inference_url
 
 ALLOWED_HOSTS = list(ENVIRONMENT.allowed_hosts)

@@ -143,7 +143,7 @@ class Supervisor:
     async def _start(self) -> None:
         await self._check_port()
         self._output.say(f"Custos starts in {self._env.var_dir}")
-        token = os.environ.get("CUSTOS_INFERENCE_TOKEN") or self._secret("inference_token")
+        token = environment.inference_token(self._env.var_dir)
         try:
             async with asyncio.TaskGroup() as together:
                 inference_url = self._start_inference(token)
@@ -353,7 +353,7 @@ async def _first_of(*waiting: asyncio.Future[Any]) -> None:
 def _password_line(fresh: str | None) -> str:
     if fresh:
         return f"{fresh}   (for all of them; shown this once)"
-    if os.environ.get(DEMO_PASSWORD):
+    if environment.demo_password():
         return f"as set by {DEMO_PASSWORD}"
     return f"as shown at the first start; {DEMO_PASSWORD} sets a new one"
 

@@ -3,5 +3,5 @@
 ModelVersion and Deployment belong to the platform and hold no content; Route belongs to a tenant.
 `selectors.resolve` turns a route's name into everything a generation needs.
 
-May import: tenants, inference.client. Never audit or console.
+May import: tenants, inference.client, inference.models. Never audit or console.
 """
