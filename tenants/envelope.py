@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 from django.db import transaction
 
-from tenants.models import DataKey, TenantKey
+from tenants.models import DataKey, Tenant, TenantKey
+from tenants.scope import tenant_scope
 
 FORMAT = b"\x01"
 NONCE_BYTES = 12
@@ -70,6 +71,19 @@ class LocalFileProvider:
 def provider() -> KeyProvider:
     """The configured key provider."""
     return LocalFileProvider(settings.MASTER_KEY)
+
+
+def tenant_of_another_key() -> str:
+    """The slug of a tenant whose key the key provider does not open, as with another master key; "" for none."""
+    for tenant in Tenant.objects.order_by("slug"):
+        with tenant_scope(tenant.pk):
+            row = TenantKey.objects.first()
+        try:
+            if row is not None:
+                provider().unwrap(tenant.pk, bytes(row.wrapped))
+        except Tampered:
+            return tenant.slug
+    return ""
 
 
 def seal(*, tenant_id: UUID, purpose: str, day: date, plaintext: bytes, aad: Mapping[str, object]) -> bytes:
