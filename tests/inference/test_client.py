@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from console.supervisor.ports import free_port
 from inference.client import (
     Delta,
     Finished,
@@ -28,7 +29,7 @@ from inference.client import (
     close_pool,
 )
 from tests.inference.test_server import CHAT, LONG, MODEL, metric, steps_until_idle
-from tests.support.inference import free_port, launch_inference_server, wait_for_state
+from tests.support.inference import launch_inference_server, wait_for_state
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from console.supervisor.ports import free_port
 from tests.support.services import MODELS_DIR, REPOSITORY
 
 
@@ -76,9 +76,3 @@ def wait_for_state(url: str, process: subprocess.Popen[bytes], state: str, secon
                 return body
         time.sleep(0.1)
     raise AssertionError(f"The inference server is not {state} after {seconds} s: {seen}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
