@@ -53,7 +53,8 @@ def load() -> Environment:
     running = _written_by_supervisor(var_dir)
 
     def value(name: str, default: str = "") -> str:
-        return os.environ.get(name) or running.get(name) or default
+        # A variable that is set but empty says that this process is not to have it.
+        return os.environ.get(name, running.get(name, "")) or default
 
     host = value("CUSTOS_HOST", "127.0.0.1")
     return Environment(

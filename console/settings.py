@@ -97,6 +97,7 @@ CACHES = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "custos:cache",
+        "OPTIONS": {"serializer": "console.cache.JsonSerializer"},
     }
 }
 

@@ -39,6 +39,9 @@ def _statements(connection: BaseDatabaseWrapper) -> Iterator[sql.Composed]:
     role = sql.Identifier(APPLICATION_ROLE)
     isolated = {model._meta.db_table: model for model in isolated_models()}
     yield sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(role)
+    # A temporary table could stand before one of ours in its session.
+    database = sql.Identifier(connection.settings_dict["NAME"])
+    yield sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC, {}").format(database, role)
     yield sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}").format(role)
     with connection.cursor() as cursor:
         # Partitions get their rights through their parent alone.
@@ -93,6 +96,8 @@ def violations(connection: BaseDatabaseWrapper) -> list[str]:
             "FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
         )
         state = {row[0]: row[1:] for row in cursor.fetchall()}
+        cursor.execute("SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE tgenabled = 'D'")
+        found += [f"the trigger {trigger} of {table} is switched off: enable it" for trigger, table in cursor]
     for table, (_, owns, _policy) in sorted(state.items()):
         if owns:
             found.append(f"the application's database role {name} owns the table {table}")

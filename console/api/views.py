@@ -36,7 +36,11 @@ async def chat_completions(request: HttpRequest, actor: Actor) -> HttpResponseBa
 @operation("POST")
 async def completions(request: HttpRequest, actor: Actor) -> HttpResponseBase:
     """POST /v1/completions"""
-    return await _answer(request, actor, "completion", read_wish(request, CompletionRequest))
+    wish = read_wish(request, CompletionRequest)
+    if not isinstance(wish.prompt, str):
+        message = "is a list of token ids, which nobody could read in the audit record; send text"
+        raise invalid_request("unsupported_parameter", f"prompt {message}.", "prompt")
+    return await _answer(request, actor, "completion", wish)
 
 
 @operation("GET", "HEAD")

@@ -49,6 +49,8 @@ def application(env: Environment, addresses: Addresses, *, token: str) -> list[P
     shared = {
         **{name: value for name, value in os.environ.items() if name != DEMO_PASSWORD},
         **addresses.variables(env),
+        # Only `manage.py prepare` acts as the database's owner.
+        "DATABASE_URL": "",
         "CUSTOS_INFERENCE_TOKEN": token,
         "PROMETHEUS_MULTIPROC_DIR": str(env.run_dir / "metrics"),
         "PYTHONUNBUFFERED": "1",

@@ -62,6 +62,16 @@ async def test_a_bad_request_is_a_typed_error(
     assert await sync_to_async(count_records)(live_acme) == 0
 
 
+async def test_token_ids_are_refused_for_a_reviewer_could_not_read_them(
+    live_acme: Company, stack: Stack, key: str
+) -> None:
+    async with http(stack, key) as client:
+        answer = await client.post("/v1/completions", json={"model": MODEL, "prompt": [504, 3575, 30]})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "prompt"
+    assert await sync_to_async(count_records)(live_acme) == 0
+
+
 async def test_a_key_is_needed_and_a_session_is_not_enough(
     live_acme: Company, stack: Stack, key: str, client_of
 ) -> None:

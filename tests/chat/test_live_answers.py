@@ -49,10 +49,12 @@ async def test_an_answer_arrives_word_by_word_and_is_what_was_recorded(
 
 async def test_the_conversation_so_far_is_sent_to_the_model(live_acme: Company, browser: Browser) -> None:
     tab = await browser.open(live_acme.member, "acme-bank")
-    first = await tab.ask("My name is Zorblax. Say hello.")
+    first = await tab.ask(SHORT)
     await tab.until("done")
-    second = await tab.ask("What is my name?", conversation=first["conversation"]["id"])
-    await tab.until("done")
+    second = await tab.ask(SHORT, conversation=first["conversation"]["id"])
+    await tab.until(lambda frame: frame["type"] == "delta" and frame["generation"] == second["generation"])
+    await tab.send(type="stop", generation=second["generation"])
+    await tab.until(lambda frame: frame["type"] == "done" and frame["generation"] == second["generation"])
     record = await once_closed(live_acme, second["generation"])
     assert [message["role"] for message in record.input] == ["user", "assistant", "user"]
     assert record.input[1]["content"] == tab.text_of(first["generation"])

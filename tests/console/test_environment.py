@@ -40,3 +40,15 @@ def test_a_port_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("CUSTOS_PORT", wrong)
     with pytest.raises(environment.InvalidSetting, match="CUSTOS_PORT"):
         environment.load()
+
+
+def test_a_variable_that_is_set_but_empty_is_not_looked_up_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "environment.json").write_text('{"DATABASE_URL": "the owner\'s"}')
+    monkeypatch.setenv("CUSTOS_VAR_DIR", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL")
+    assert environment.load().owner_database_url == "the owner's"
+    monkeypatch.setenv("DATABASE_URL", "")
+    assert environment.load().owner_database_url == ""

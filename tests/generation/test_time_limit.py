@@ -1,6 +1,7 @@
 """An answer that takes too long is closed as timed out, on every channel, with what was delivered.
 
-The application runs inside the test process here, so that the limit can be a second; the model is the real one.
+The application runs inside the test process here, so that the limit can be short, yet long enough for
+a first token on a busy machine; the model is the real one.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from tests.chat.recorded import once_closed
 from tests.chat.stack import Stack
 from tests.conftest import Company
 
+LIMIT_S = 4
+
 
 @pytest.fixture(autouse=True)
-async def one_second(inference_here: Stack, settings: Any) -> AsyncIterator[None]:
-    settings.GENERATION_TIME_LIMIT_S = 1
+async def a_short_limit(inference_here: Stack, settings: Any) -> AsyncIterator[None]:
+    settings.GENERATION_TIME_LIMIT_S = LIMIT_S
     yield
     await running.of_this_loop().shut_down()
 
@@ -58,7 +61,7 @@ async def test_over_the_websocket(live_acme: Company, settings: Any) -> None:
     assert (record.status, record.error_code) == ("timed_out", "time_limit")
     assert record.text == "".join(f["text"] for f in frames if f["type"] == "delta") != ""
     assert record.completion is not None
-    assert 900 < record.completion.total_ms < 3000
+    assert LIMIT_S * 1000 <= record.completion.total_ms + 100 < LIMIT_S * 1000 + 3000
 
 
 async def test_in_a_stream(live_acme: Company, key: str) -> None:
