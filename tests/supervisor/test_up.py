@@ -91,6 +91,12 @@ def test_the_inference_process_gets_no_database_and_no_broker(product: Product) 
         assert name not in variables
 
 
+def test_the_web_process_does_not_hold_the_owners_password(product: Product) -> None:
+    variables = Path(f"/proc/{product.pid_of('uvicorn')}/environ").read_bytes().split(b"\0")
+    assert (product.var_dir / "secrets" / "owner_database_password").read_bytes() not in b"".join(variables)
+    assert b"DATABASE_URL=" in variables, "empty, so that it is not looked up elsewhere either"
+
+
 def test_a_second_start_in_the_folder_says_where_the_first_is(product: Product) -> None:
     second = up(product.var_dir, CUSTOS_PORT=str(product.port))
     assert second.returncode == 3
