@@ -43,6 +43,7 @@ async def test_what_was_begun_before_a_shutdown_and_starts_after_it_is_ended(wat
     watched.discard(late)
 
 
+@pytest.mark.django_db(transaction=True)  # its threads look after their connections
 async def test_access_is_withdrawn_while_valkey_is_away(
     watched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

