@@ -175,11 +175,12 @@ def test_the_partition_maker_is_not_led_astray_by_the_callers_search_path(
 ) -> None:
     settings = owner.execute("SELECT proconfig FROM pg_proc WHERE proname = 'audit_ensure_partition'")
     assert settings.fetchone() == (["search_path=pg_catalog, public, pg_temp"],)
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TEMP TABLE audit_record (day date)")
-        cursor.execute("SET search_path = pg_temp, public")
-        cursor.execute("SELECT audit_ensure_partition((now() AT TIME ZONE 'UTC')::date + 6)")
-    connection.close()
+    # As the owner: the application's role cannot make temporary tables in the first place.
+    owner.execute("CREATE TEMP TABLE audit_record (day date)")
+    owner.execute("SET search_path = pg_temp, public")
+    owner.execute("SELECT audit_ensure_partition((now() AT TIME ZONE 'UTC')::date + 6)")
+    owner.execute("RESET search_path")
+    owner.execute("DROP TABLE pg_temp.audit_record")
     made = owner.execute(
         "SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass('public.audit_record_' || "
         "to_char((now() AT TIME ZONE 'UTC')::date + 6, 'YYYYMMDD'))"
