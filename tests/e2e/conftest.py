@@ -1,7 +1,6 @@
 """The whole product, started once for all tests of this folder, and a real browser to use it with."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import openai
 import pytest
@@ -75,10 +74,3 @@ def api_key(product: Product) -> str:
 @pytest.fixture
 def client(product: Product, api_key: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{product.url}/v1", api_key=api_key, max_retries=0)
-
-
-@pytest.fixture
-def screenshots() -> Path:
-    folder = TEST_DIR / "screenshots"
-    folder.mkdir(exist_ok=True)
-    return folder
