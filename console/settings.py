@@ -1,5 +1,6 @@
 """Django's settings, from `console.environment`."""
 
+import warnings
 from typing import Any
 
 import dj_database_url
@@ -165,5 +166,7 @@ TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
+# Its files are small and read at once; there is nothing that an asynchronous iterator would win.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 LOGGING = logging_configuration(debug=DEBUG)

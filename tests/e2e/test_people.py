@@ -15,8 +15,8 @@ MEMBER = "member@acme-bank.example"
 REVIEWER = "reviewer@acme-bank.example"
 ADMINISTRATOR = "admin@acme-bank.example"
 LONG = "Tell me a long story about a lighthouse keeper and the sea, with many details."
-# The model answers this in a few words: "The capital of France is Paris."
-SHORT = "What is the capital of France?"
+# The model answers this in a few words; without the second sentence it sometimes goes on for a thousand.
+SHORT = "What is the capital of France? Answer in one short sentence."
 
 expect.set_options(timeout=15_000)
 
