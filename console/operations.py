@@ -22,7 +22,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Whether all parts work: 200 or 503, with JSON by part. Details are for operators: see the platform page."""
+    """Whether all parts work: 200 or 503, with JSON by part, open to load balancers: it tells nothing of a tenant."""
     parts = health.parts()
     ready = all(part["ok"] for part in parts.values())
     response = JsonResponse({"ready": ready, "parts": parts}, status=200 if ready else 503)
