@@ -146,7 +146,7 @@ def _audit_problems(seen: Seen) -> list[str]:
     closed: set[str] = set()
     for tenant in Tenant.objects.filter(slug__in=TENANTS):
         with tenant_scope(tenant.pk):
-            recorded |= {str(pk) for pk in AuditRecord.objects.values_list("pk", flat=True)}
+            recorded |= {str(each) for each in AuditRecord.objects.values_list("id", flat=True)}
             closed |= {str(pk) for pk in AuditCompletion.objects.values_list("request_id", flat=True)}
     problems = [f"no record of {request_id}" for request_id in set(seen.accepted) - recorded]
     return problems + [f"{request_id} is still open" for request_id in recorded - closed]

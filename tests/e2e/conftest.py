@@ -1,5 +1,6 @@
 """The whole product, started once for all tests of this folder, and a real browser to use it with."""
 
+import shutil
 from collections.abc import Callable, Iterator
 
 import openai
@@ -29,6 +30,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     left = running.pids()
     assert status == 0, running.output()[-4000:]
     assert left == [], "an orderly stop leaves no process"
+    shutil.rmtree(running.var_dir)  # kept, with its logs, when something was wrong
 
 
 @pytest.fixture(scope="session")
