@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from audit.reaper import alive_key
+from audit.record import Handle
 from inference.generation import valkey
 from inference.generation.errors import StreamUnavailable
 
@@ -43,6 +45,11 @@ class Entry:
 def _key(key: StreamKey, suffix: str = "") -> str:
     tenant, generation = key
     return f"custos:{tenant}:generation:{generation}{suffix}"
+
+
+def _alive(key: StreamKey) -> str:
+    # The reaper's own: were the two to differ, it would close the records of answers that are being written.
+    return alive_key(Handle(*key))
 
 
 async def publish(key: StreamKey, *, seq: int, sealed: bytes, expire_s: int) -> None:
@@ -115,7 +122,7 @@ async def set_alive(keys: Iterable[StreamKey]) -> None:
     try:
         async with valkey.client().pipeline(transaction=False) as pipe:
             for key in keys:
-                pipe.set(_key(key, ":alive"), b"1", ex=ALIVE_S)
+                pipe.set(_alive(key), b"1", ex=ALIVE_S)
             await pipe.execute()
     except valkey.VALKEY_ERRORS as error:
         raise StreamUnavailable(str(error)) from error
@@ -124,7 +131,7 @@ async def set_alive(keys: Iterable[StreamKey]) -> None:
 async def clear_alive(key: StreamKey) -> None:
     """The generation is over. Raises StreamUnavailable."""
     try:
-        await valkey.client().delete(_key(key, ":alive"), _key(key, ":stop"))
+        await valkey.client().delete(_alive(key), _key(key, ":stop"))
     except valkey.VALKEY_ERRORS as error:
         raise StreamUnavailable(str(error)) from error
 
@@ -132,7 +139,7 @@ async def clear_alive(key: StreamKey) -> None:
 async def is_alive(key: StreamKey) -> bool:
     """Whether some process works on the generation. Raises StreamUnavailable."""
     try:
-        return bool(await valkey.client().exists(_key(key, ":alive")))
+        return bool(await valkey.client().exists(_alive(key)))
     except valkey.VALKEY_ERRORS as error:
         raise StreamUnavailable(str(error)) from error
 
@@ -142,7 +149,7 @@ def alive_among(keys: list[StreamKey]) -> set[StreamKey]:
     if not keys:
         return set()
     try:
-        marks = valkey.sync_client().mget([_key(key, ":alive") for key in keys])
+        marks = valkey.sync_client().mget([_alive(key) for key in keys])
     except valkey.VALKEY_ERRORS as error:
         raise StreamUnavailable(str(error)) from error
     return {key for key, mark in zip(keys, marks, strict=True) if mark is not None}
