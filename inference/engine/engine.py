@@ -58,7 +58,11 @@ def fitting_requests(model: Any, max_context: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A moment's view. `num_cached_tokens` is 0 when idle; `seconds_since_step` is 0 then, too."""
+    """A moment's view. `num_cached_tokens` is 0 when idle; `seconds_since_step` is 0 then, too.
+
+    Prefix, draft and preemption counts only grow; `prefix_*`, `draft_tokens` and `accepted_tokens`
+    are in tokens. `graph` is "eager" or "compiled", `precision` that of the weights.
+    """
 
     running: int
     waiting: int
@@ -68,10 +72,24 @@ class Stats:
     steps: int
     seconds_since_step: float
     alive: bool
+    kv_blocks_total: int = 0
+    kv_blocks_used: int = 0
+    kv_blocks_cached: int = 0
+    prefix_queries: int = 0
+    prefix_hits: int = 0
+    preemptions: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
+    graph: str = "eager"
+    precision: str = ""
 
 
 class Engine:
-    """Owns the model from now on. `on_step(seconds, rows)` is called after each step, in its thread."""
+    """Owns the model from now on.
+
+    `on_step(seconds, rows, num_tokens)` is called after each step, in its thread: requests worked on
+    and tokens computed for them.
+    """
 
     def __init__(
         self,
@@ -80,14 +98,14 @@ class Engine:
         *,
         eos_token_ids: frozenset[int],
         limits: Limits,
-        on_step: Callable[[float, int], None] = lambda seconds, rows: None,
-        on_admit: Callable[[float], None] = lambda seconds: None,
+        on_step: Callable[[float, int, int], None] = lambda seconds, rows, num_tokens: None,
     ) -> None:
         self.limits = limits
         self._tokenizer = tokenizer.backend_tokenizer
         self._eos_token_ids = eos_token_ids
         self._vocabulary = int(model.get_input_embeddings().num_embeddings)
-        self._on_step, self._on_admit = on_step, on_admit
+        self._on_step = on_step
+        self._precision = str(model.dtype).removeprefix("torch.")
         self._runner = Runner(model)
         self._scheduler = Scheduler(
             max_running=limits.max_running,
@@ -151,6 +169,7 @@ class Engine:
                 steps=self._steps,
                 seconds_since_step=0.0 if idle else time.monotonic() - self._last_step,
                 alive=self._thread.is_alive(),
+                precision=self._precision,
             )
 
     def close(self, timeout: float = 3.0) -> None:
@@ -191,8 +210,9 @@ class Engine:
             sequence.finish("cancelled")
         self._end(cancelled)
         for sequence in admitted:
-            self._on_admit(started - sequence.submitted_at)
+            sequence.stream.admitted_at = started
         rows = len(self._runner.decoding) + len(chunks)
+        computed = len(self._runner.decoding) + sum(size for _, size in chunks)
         ended = self._decode() if self._runner.decoding else []
         for sequence, num_tokens in chunks:
             ended += self._prefill(sequence, num_tokens)
@@ -200,7 +220,7 @@ class Engine:
         self._steps += 1
         self._last_step = time.monotonic()
         if rows:
-            self._on_step(self._last_step - started, rows)
+            self._on_step(self._last_step - started, rows, computed)
 
     def _decode(self) -> list[Sequence]:
         """One token for every decoding sequence; returns those that ended."""

@@ -6,6 +6,7 @@ The engine's thread writes, the event loop that submitted the request reads.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -40,13 +41,17 @@ Event = Token | Finished
 class Stream:
     """Iterate to get `Token`s and one `Finished`; raises EngineError when the request fails.
 
-    Call `cancel` (from any thread, any number of times) when nobody wants the rest.
+    Call `cancel` (from any thread, any number of times) when nobody wants the rest. `submitted_at` and
+    `admitted_at` (None: still in line) are in seconds of time.monotonic(); the engine sets the latter,
+    once, before the first event.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[], None]) -> None:
         self._loop = loop
         self._events: asyncio.Queue[Event | EngineError] = asyncio.Queue()
         self._ended = False
+        self.submitted_at = time.monotonic()
+        self.admitted_at: float | None = None
         self.cancel = cancel
 
     def put(self, event: Event | EngineError) -> None:

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from inference.engine import errors
 from inference.engine.stream import Finished, Stream, Token
 from inference.protocol import ApiError, ChatCompletionRequest, CompletionRequest, invalid_request
-from inference.server.metrics import Metrics
+from inference.server.metrics import Metrics, Timeline
 
 logger = logging.getLogger("custos.inference.server")
 
@@ -59,6 +59,7 @@ class Answer:
         self._first_token_at: float | None = None
         self._last_token_at: float | None = None
         self._num_tokens = 0
+        self._finished: Finished | None = None
 
     async def pieces(self) -> AsyncGenerator[str | Finished | None, None]:
         """Text as it comes, a Finished at the end, and None every few seconds of silence.
@@ -75,6 +76,7 @@ class Answer:
                         yield event.text
                 elif isinstance(event, Finished):
                     outcome = "completed" if event.reason != "cancelled" else "cancelled"
+                    self._finished = event
                     self._metrics.prompt_tokens.inc(event.prompt_tokens)
                     if event.text:
                         yield event.text
@@ -112,9 +114,23 @@ class Answer:
         self._last_token_at = now
 
     def _record(self, outcome: str) -> None:
-        total = time.monotonic() - self._arrived_at
-        self._metrics.requests.labels(outcome).inc()
-        self._metrics.whole.observe(total)
+        now = time.monotonic()
+        total = now - self._arrived_at
+        finished = self._finished if outcome == "completed" else None
+        self._metrics.observe_end(
+            outcome=outcome,
+            reason=finished.reason if finished else None,
+            prompt=finished.prompt_tokens if finished else 0,
+            generated=self._num_tokens,
+            times=Timeline(
+                self._arrived_at,
+                self._stream.submitted_at,
+                self._stream.admitted_at,
+                self._first_token_at,
+                self._last_token_at,
+                now,
+            ),
+        )
         first = -1.0 if self._first_token_at is None else self._first_token_at - self._arrived_at
         logger.info(
             "generation request_id=%s tenant=%s outcome=%s tokens=%d ttft_s=%.3f total_s=%.3f",

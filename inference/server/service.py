@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from inference.engine.errors import ContextLengthExceeded
 from inference.engine.request import Request, SamplingParameters
 from inference.protocol import ApiError, ChatCompletionRequest, CompletionRequest, model_not_found
-from inference.server.metrics import Metrics, StatsCollector
+from inference.server.metrics import Metrics, Snapshot
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
@@ -54,8 +54,7 @@ class Service:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.metrics = Metrics()
-        self.metrics.registry.register(StatsCollector(self._gauges))
+        self.metrics = Metrics(self._snapshot)
         self.started_at = int(time.time())
         self._ready: _Ready | None = None
         self._failure = ""
@@ -118,16 +117,15 @@ class Service:
     def _max_running(self) -> int:
         return self._ready.engine.limits.max_running if self._ready else self.options.max_running
 
-    def _gauges(self) -> dict[str, float]:
-        stats = self._ready.engine.stats() if self._ready else None
-        return {
-            "ready": float(self._state()[0] == "ready"),
-            "requests_running": stats.running if stats else 0,
-            "requests_waiting": stats.waiting if stats else 0,
-            "capacity_running": self._max_running(),
-            "capacity_waiting": self.options.max_waiting,
-            "cached_tokens": stats.num_cached_tokens if stats else 0,
-        }
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            model=self._ready.name if self._ready else self.options.served_name or self.options.model,
+            ready=self._state()[0] == "ready",
+            max_context=self._ready.engine.limits.max_context if self._ready else 0,
+            capacity_running=self._max_running(),
+            capacity_waiting=self.options.max_waiting,
+            stats=self._ready.engine.stats() if self._ready else None,
+        )
 
     def ready(self) -> _Ready:
         """What serves requests; raises ApiError 503 before it is there."""
@@ -225,7 +223,6 @@ def _load(options: Options, metrics: Metrics) -> _Ready:
         eos_token_ids=loaded.eos_token_ids,
         limits=Limits(max_context, max_running=max_running, max_waiting=options.max_waiting),
         on_step=metrics.observe_step,
-        on_admit=metrics.queue.observe,
     )
     _warm_up(engine)
     return _Ready(loaded, engine, ChatTemplate(loaded.tokenizer), options.served_name or loaded.manifest.name)
