@@ -28,7 +28,7 @@ def python_of(peer: str) -> str:
         install, remove = INSTALLS[peer]
         print(f"installing {' '.join(install)} in {folder} (once)", flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check", "--quiet"]
         subprocess.run([*pip, "install", *install], check=True)
         if remove:
             subprocess.run([*pip, "uninstall", "--yes", *remove], check=True)

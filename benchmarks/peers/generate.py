@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -28,7 +29,7 @@ def main() -> None:
             [{"role": "user", "content": prompts.question(seed=("decode", task["round"], n, 0))}]
             for n in range(rows)
         ]
-        inputs = tokenizer.apply_chat_template(
+        inputs: Any = tokenizer.apply_chat_template(
             asked, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
         )
         began = time.perf_counter()

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 
@@ -115,13 +116,14 @@ class Answer:
     @property
     def gaps(self) -> list[float]:
         """Seconds between one event with text and the next."""
-        return [after - before for before, after in zip(self.arrivals, self.arrivals[1:], strict=False)]
+        return [after - before for before, after in pairwise(self.arrivals)]
 
     @classmethod
     def of(cls, reads: Reads) -> Answer:
         status, events = _events(reads.pieces)
         arrivals: list[float] = []
-        text, finish, usage, problem = "", None, {}, reads.problem
+        usage: dict[str, Any] = {}
+        text, finish, problem = "", None, reads.problem
         if status != 200 and not problem:
             problem = f"status {status}: {b''.join(piece for _, piece in reads.pieces)[-300:]!r}"
         for when, event in events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -26,6 +26,32 @@ async def closed_loop(address: Address, streams: Sequence[Sequence[Body]]) -> Ru
         return [reads for stream in answers for reads in stream]
 
     return await measured(everything)
+
+
+async def until_done(
+    address: Address, streams: Sequence[Iterator[Body]], other: Awaitable[Run]
+) -> tuple[Run, Run]:
+    """Each stream asks request after request, starting none once `other` is done; returns both runs, ours first."""
+    over = asyncio.Event()
+
+    async def ask_on(bodies: Iterator[Body]) -> list[Reads]:
+        answers = []
+        while not over.is_set():
+            answers.append(await exchange(address, next(bodies)))
+        return answers
+
+    async def everything() -> list[Reads]:
+        answers = await asyncio.gather(*(ask_on(bodies) for bodies in streams))
+        return [reads for stream in answers for reads in stream]
+
+    async def wait() -> Run:
+        try:
+            return await other
+        finally:
+            over.set()
+
+    ours, others = await asyncio.gather(measured(everything), wait())
+    return ours, others
 
 
 async def open_loop(address: Address, schedule: Sequence[tuple[float, Body]]) -> Run:

@@ -85,7 +85,8 @@ class Goal:
 
     def row(self) -> str:
         sign = "≥" if self.at_least else "≤"
-        return f"| {self.what} | {number(self.measured)}{self.unit} | {sign} {self.bound:g}{self.unit} | {self.verdict} |"
+        measured = number(self.measured) + ("" if math.isnan(self.measured) else self.unit)
+        return f"| {self.what} | {measured} | {sign} {self.bound:g}{self.unit} | {self.verdict} |"
 
 
 def bar(results: Results) -> list[Goal]:
@@ -182,25 +183,21 @@ def _latency(results: Results) -> Iterator[str]:
 
 
 def _special(results: Results) -> Iterator[str]:
-    yield from ("", "Second turn and prefill, milliseconds:", "")
-    yield "| | second turn | uncached | ratio | between tokens under prefill: median | p99 | ratio | median alone |"
-    yield "|---|---|---|---|---|---|---|---|"
+    columns = {
+        "second turn's first token": ("multi_turn", "second_turn_ttft_ms"),
+        "uncached": ("multi_turn", "uncached_ttft_ms"),
+        "ratio": ("multi_turn", "ttft_ratio"),
+        "between tokens: p99 under prefill": ("interference", "itl_p99_under_prefill_ms"),
+        "median of all": ("interference", "itl_median_ms"),
+        "p99 ÷ median": ("interference", "itl_ratio"),
+        "p99 ÷ median without prefill": ("interference", "itl_ratio_alone"),
+    }
+    yield from ("", "Second turn and prefill, milliseconds:", "", "| | " + " | ".join(columns) + " |")
+    yield "|---" * (len(columns) + 1) + "|"
     for server in results.session["servers"]:
-        turn = [
-            results.value("multi_turn", server, name)
-            for name in ("second_turn_ttft_ms", "uncached_ttft_ms", "ttft_ratio")
-        ]
-        load = [
-            results.value("interference", server, name)
-            for name in (
-                "itl_median_under_prefill_ms",
-                "itl_p99_under_prefill_ms",
-                "itl_ratio",
-                "itl_median_alone_ms",
-            )
-        ]
-        if not all(math.isnan(value) for value in turn + load):
-            yield f"| {server} | " + " | ".join(number(value) for value in turn + load) + " |"
+        values = [results.value(scenario, server, figure) for scenario, figure in columns.values()]
+        if not all(math.isnan(value) for value in values):
+            yield f"| {server} | " + " | ".join(number(value) for value in values) + " |"
 
 
 def _starts(results: Results) -> Iterator[str]:

@@ -5,15 +5,15 @@ Every figure is a number; `errors` counts requests that failed. Rounds use diffe
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from benchmarks.serving import prompts, trace
 from benchmarks.serving.exchange import Address, Answer, Reads, exchange
 from benchmarks.serving.figures import Run, median, percentile
-from benchmarks.serving.load import Body, closed_loop, measured, open_loop, poisson_arrivals
+from benchmarks.serving.load import Body, closed_loop, measured, open_loop, poisson_arrivals, until_done
 
 Figures = dict[str, Any]
 
@@ -124,30 +124,35 @@ def _ms(answers: list[Answer]) -> float:
 
 
 async def _interference(client: Client, round_: int) -> Figures:
-    """Four answers stream; from a third of the way on, a long prompt comes every second or so."""
-    running = [[client.ask(prompts.question(seed=("running", round_, n)), max_tokens=300)] for n in range(4)]
+    """Four answers stream all the time; after a few seconds long prompts arrive by chance among them."""
+
+    def stream(name: int) -> Iterator[Body]:
+        for n in count():
+            yield client.ask(prompts.question(seed=("running", round_, name, n)), max_tokens=200)
+
+    arrivals = poisson_arrivals(rate=0.4, count=6, seed=round_)
     long = [
-        (2.0 + after, client.ask(prompts.passage(LONG_PROMPT_TOKENS, seed=("long", round_, n)), max_tokens=1))
-        for n, after in enumerate(poisson_arrivals(rate=0.7, count=4, seed=round_))
+        (3.0 + after, client.ask(prompts.passage(LONG_PROMPT_TOKENS, seed=("long", round_, n)), max_tokens=1))
+        for n, after in enumerate(arrivals)
     ]
-    streams, arriving = await asyncio.gather(
-        closed_loop(client.address, running), open_loop(client.address, long)
+    running, arriving = await until_done(
+        client.address, [stream(n) for n in range(4)], open_loop(client.address, long)
     )
-    began = min(answer.asked for answer in arriving.answers)
-    ended = max(answer.ended for answer in arriving.answers)
-    under_load, alone = [], []
-    for answer in streams.good:
-        for when, gap in zip(answer.arrivals[1:], answer.gaps, strict=True):
-            (under_load if began <= when and when - gap <= ended else alone).append(gap)
-    p99, middle = percentile(under_load, 99), median(under_load)
-    both = Run(streams.answers + arriving.answers, streams.client_cpu)
+    under_prefill: list[float] = []
+    alone: list[float] = []
+    for answer in running.good:
+        for until, gap in zip(answer.arrivals[1:], answer.gaps, strict=True):
+            beside = any(other.asked < until and until - gap < other.arrivals[0] for other in arriving.good)
+            (under_prefill if beside else alone).append(gap)
+    p99, middle, undisturbed = percentile(under_prefill, 99), median(under_prefill + alone), median(alone)
     return {
-        **both.summary(),
-        "gaps_under_load": len(under_load),
+        **Run(running.answers + arriving.answers, running.client_cpu).summary(),
+        "gaps_under_prefill": len(under_prefill),
         "itl_p99_under_prefill_ms": round(p99 * 1000, 2),
-        "itl_median_under_prefill_ms": round(middle * 1000, 2),
-        "itl_median_alone_ms": round(median(alone) * 1000, 2),
+        "itl_median_ms": round(middle * 1000, 2),
+        "itl_median_alone_ms": round(undisturbed * 1000, 2),
         "itl_ratio": round(p99 / middle, 3),
+        "itl_ratio_alone": round(p99 / undisturbed, 3),
         "long_ttft_ms": _ms(arriving.good),
     }
 
