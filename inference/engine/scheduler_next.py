@@ -10,7 +10,9 @@ budget of tokens on closing those gaps. Each call of `schedule`:
    something always gets done.
 2. What is left, at most `max_prefill_tokens` if anybody decodes, goes to prompts: first each tenant gets its
    share, of tokens and of places among the running; then what nobody claimed goes to whoever is first.
-   A tenant below its share of places or memory takes them from a tenant above, by preemption.
+   A tenant below its share of places or memory takes them from a tenant above, by preemption. A request
+   that needs more memory than that waits for it; others may overtake it within their share of memory, but
+   nobody does once it is the oldest of all.
 
 Tenants stand in order of the tokens lately computed for them, divided by their weight; a tenant's own
 requests in order of priority, then arrival. All blocks of a prompt are reserved when it comes in.
@@ -68,7 +70,10 @@ class Work(Generic[S]):
 
 @dataclass(slots=True)
 class Step(Generic[S]):
-    """What to compute now, decodes first; who came in; who was sent back to the line before that."""
+    """What to compute now, decodes first; who came in, perhaps again; who was sent back to the line.
+
+    A sequence that was sent back comes in again in a later step at the earliest.
+    """
 
     work: list[Work[S]]
     admitted: list[S]
@@ -111,8 +116,9 @@ class _Plan(Generic[S]):
         self.work: dict[S, Work[S]] = {}
         self.admitted: list[S] = []
         self.preempted: list[S] = []
-        self.prompts: dict[_Tenant[S], list[_Entry[S]]] = {}  # Being computed, in order.
-        self.blocked = False  # Whoever is first waits for blocks: nobody overtakes.
+        self.prompts: dict[_Tenant[S], list[_Entry[S]]] = {}  # Begun, in order; some perhaps preempted since.
+        self.blocked = False  # Somebody waits for blocks: others come in within their share of them.
+        self.closed = False  # The oldest of all does: nobody may.
 
     def give(self, sequence: S, num_tokens: int) -> None:
         work = self.work.get(sequence)
@@ -151,7 +157,6 @@ class Scheduler(Generic[S]):
         self.token_budget = token_budget
         self.max_prefill_tokens = max_prefill_tokens
         self.num_preemptions = 0
-        self._weights = dict(weights or {})
         self._budget = float(token_budget)
         self._entries: dict[S, _Entry[S]] = {}
         self._running: dict[S, _Entry[S]] = {}  # In order of admission.
@@ -159,6 +164,7 @@ class Scheduler(Generic[S]):
         self._arrivals = 0
         self._admissions = 0
         self._seconds_per_request = 1.0  # Moving average, for Retry-After.
+        self.set_weights(weights or {})
 
     # --- In and out ---------------------------------------------------------------------------------
 
@@ -279,7 +285,8 @@ class Scheduler(Generic[S]):
             else:
                 plan.prompts.setdefault(entry.tenant, []).append(entry)
         wanting = [tenant for tenant in self._tenants.values() if tenant.line or tenant in plan.prompts]
-        self._decode(plan, decodes, self.max_prefill_tokens if wanting else 0)
+        expected = plan.prompts or (wanting and len(self._running) < self.max_running)
+        self._decode(plan, decodes, self.max_prefill_tokens if expected else 0)
         if plan.work:
             plan.left = min(plan.left, self.max_prefill_tokens)
         self._prefill(plan, wanting)
@@ -356,7 +363,9 @@ class Scheduler(Generic[S]):
         entry = tenant.line[0][-1]
         sequence = entry.sequence
         full = len(self._running) >= self.max_running
-        if plan.blocked or sequence in plan.preempted or (full and not fair):
+        if plan.closed or sequence in plan.preempted or (full and not fair):
+            return None
+        if plan.blocked and not self._is_within_memory(entry):
             return None
         if fair and tenant.num_running >= self._share(tenant, self.max_running):
             return None
@@ -367,7 +376,9 @@ class Scheduler(Generic[S]):
         if full or missing > 0:
             victims = self._victims(entry, missing, matched) if fair else []
             if not victims:
-                plan.blocked = missing > 0
+                if missing > 0:
+                    plan.blocked = True
+                    plan.closed = sequence is next(iter(self._entries))
                 return None
             for victim in victims:
                 self._preempt(victim, plan)
@@ -435,6 +446,11 @@ class Scheduler(Generic[S]):
             held[entry.tenant] += len(entry.sequence.block_ids)
         return held
 
+    def _is_within_memory(self, entry: _Entry[S]) -> bool:
+        """Whether its tenant's share of blocks has room for it."""
+        held = self._held()[entry.tenant] + self.blocks.blocks_for(entry.sequence.num_tokens)
+        return held <= self._share(entry.tenant, self.blocks.num_blocks)
+
     def _preemptable(self) -> list[_Entry[S]]:
         """All running but the oldest, whom nobody stops: so that every request is done some day."""
         oldest = min(self._running.values(), key=lambda entry: entry.arrival)
@@ -459,9 +475,7 @@ class Scheduler(Generic[S]):
         """
         place = len(self._running) >= self.max_running
         held, kept = self._held(), set(matched)
-        blocks = self.blocks.num_blocks
-        needed = self.blocks.blocks_for(entry.sequence.num_tokens)
-        if missing > 0 and held[entry.tenant] + needed > self._share(entry.tenant, blocks):
+        if missing > 0 and not self._is_within_memory(entry):
             return []
         running = {tenant: tenant.num_running for tenant in self._tenants.values()}
         victims = []
@@ -469,13 +483,13 @@ class Scheduler(Generic[S]):
         for victim in recent:
             tenant = victim.tenant
             above_places = running[tenant] > self._share(tenant, self.max_running)
-            above_blocks = held[tenant] > self._share(tenant, blocks)
+            above_blocks = held[tenant] > self._share(tenant, self.blocks.num_blocks)
             if (place and above_places) or (missing > 0 and above_blocks):
                 victims.append(victim)
                 place = False
                 running[tenant] -= 1
                 held[tenant] -= len(victim.sequence.block_ids)
-                missing -= 1 + self.blocks.num_released(victim.sequence, kept)  # 1: less in reserve.
+                missing -= self.blocks.num_released(victim.sequence, kept)
             if not place and missing <= 0:
                 return victims
         return []
@@ -490,7 +504,7 @@ class Scheduler(Generic[S]):
         entry.was_preempted = True
         heapq.heappush(entry.tenant.line, entry.rank)
         plan.work.pop(sequence, None)
-        if entry in plan.prompts.get(entry.tenant, ()):
-            plan.prompts[entry.tenant].remove(entry)
+        if sequence in plan.admitted:
+            plan.admitted.remove(sequence)
         plan.preempted.append(sequence)
         self.num_preemptions += 1

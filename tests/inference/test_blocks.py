@@ -208,6 +208,36 @@ def test_releasing_twice_frees_once() -> None:
     assert second.block_ids and counts(blocks) == (2, 0, 2)
 
 
+def test_what_is_being_computed_is_known_to_come() -> None:
+    blocks = BlockManager(8, block_size=2)
+    holder = Holder([1, 2, 3, 4, 5, 6])
+    blocks.adopt(holder, [])
+    blocks.grow(holder, 6)
+
+    def is_coming(token_ids: list[int]) -> bool:
+        return blocks.is_coming(token_ids, blocks.match(token_ids, ""), holder)
+
+    assert is_coming([1, 2, 9])
+    assert not is_coming([1, 2])  # The last token is computed anyhow.
+    assert not is_coming([9, 2, 3])
+    holder.num_computed_tokens = 2
+    blocks.commit(holder)
+    assert is_coming([1, 2, 3, 4, 9])
+    assert not is_coming([1, 2, 9, 9, 9])
+    assert not is_coming([9, 9, 3, 4, 9])  # Other tokens before.
+    blocks.release(holder)
+    assert not is_coming([1, 2, 3, 4, 9])
+
+
+def test_what_a_release_would_yield() -> None:
+    blocks = BlockManager(8, block_size=2)
+    first = hold(blocks, [1, 2, 3, 4, 5, 6, 7])
+    assert blocks.num_released(first, set()) == 4
+    assert blocks.num_released(first, {first.block_ids[0], 7}) == 3
+    hold(blocks, [1, 2, 9])
+    assert blocks.num_released(first, set()) == 3
+
+
 def test_hits_are_counted_in_tokens() -> None:
     blocks = BlockManager(8, block_size=4)
     hold(blocks, list(range(10)))

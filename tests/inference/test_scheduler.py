@@ -282,21 +282,24 @@ def test_what_can_never_fit_is_refused() -> None:
 
 
 def test_the_newest_makes_room_and_loses_nothing() -> None:
-    bench = Bench(num_blocks=7)
-    old, new = bench.add(7, 14), bench.add(7, 10)
+    bench = Bench(num_blocks=10)
+    answers = (14, 12, 10)
+    sequences = [bench.add(7, max_tokens) for max_tokens in answers]
     preempted = []
     while not bench.scheduler.is_idle:
-        step = bench.step()
-        preempted += step.preempted
-    assert set(preempted) == {new}
-    assert (old.num_answered, new.num_answered) == (14, 10)
+        preempted += bench.step().preempted
+    assert preempted[0] is sequences[2]
+    assert sequences[0] not in preempted
+    assert tuple(sequence.num_answered for sequence in sequences) == answers
     bench.run()
 
 
 def test_the_less_urgent_makes_room_before_the_newest() -> None:
     bench = Bench(num_blocks=9)
     bench.add(7, 14)
-    patient, urgent = bench.add(7, 8, priority=5), bench.add(7, 8, priority=1)
+    patient = bench.add(7, 8, priority=5)
+    bench.step()
+    urgent = bench.add(7, 8, priority=1)
     while not (step := bench.step()).preempted:
         pass
     assert step.preempted == [patient]
@@ -315,30 +318,71 @@ def test_the_tenant_that_holds_the_most_makes_room() -> None:
 
 
 def test_the_preempted_stands_before_all_of_its_tenant() -> None:
-    bench = Bench(num_blocks=7)
+    bench = Bench(num_blocks=7, max_running=2)
     bench.add(7, 14)
     preempted = bench.add(7, 10)
     bench.step()
     urgent = bench.add(2, 1, priority=-9)
-    while preempted in bench.scheduler.running:
-        bench.step()
-    bench.run()
-    assert bench.answered_at[urgent] < bench.steps
+    admitted = []
+    while not bench.scheduler.is_idle:
+        admitted += bench.step().admitted
+    assert admitted == [preempted, urgent]
 
 
 def test_who_needs_much_is_not_overtaken_for_ever() -> None:
     bench = Bench(num_blocks=16, max_running=4)
-    for _ in range(4):
-        bench.add(8, 8)
-    bench.step()
     big = bench.add(40, 20)
-    for _ in range(100):
-        bench.step()
-        if bench.scheduler.num_waiting < 8:
+    for _ in range(150):
+        while bench.scheduler.num_waiting < 8:
             bench.add(8, 8)
-        if big.is_done:
-            break
+        bench.step()
     assert big.is_done
+
+
+def test_who_needs_more_than_its_share_is_overtaken_until_it_is_the_oldest() -> None:
+    bench = Bench(num_blocks=40, max_running=8, token_budget=64)
+    for _ in range(8):
+        bench.add(16, 40, tenant="a")
+    bench.step()
+    big = bench.add(120, 20, tenant="c")
+    bench.step()
+    for _ in range(5):
+        small = bench.add(4, 1, tenant="b")
+        bench.step()
+        assert small.is_done
+    assert big in bench.scheduler.waiting
+    for _ in range(200):
+        while bench.scheduler.num_waiting < 8:
+            bench.add(4, 4, tenant="b")
+        bench.step()
+    assert big.is_done
+
+
+def test_coming_in_leaves_a_block_for_each_that_runs() -> None:
+    bench = Bench(num_blocks=6)
+    bench.add(5, 4)
+    bench.step()
+    larger = bench.add(13, 1)  # Four blocks: all that are left.
+    bench.step()
+    assert bench.scheduler.waiting == [larger]
+    bench.scheduler.remove(larger, seconds=1.0)
+    smaller = bench.add(12, 1)
+    bench.step()
+    assert smaller.is_done
+
+
+def test_who_makes_room_may_hold_what_the_newcomer_shares() -> None:
+    bench = Bench(max_running=3, weights={"a": 2.0})
+    prompt = list(range(200, 209))
+    bench.add(4, 40, tenant="a")
+    victim, other = bench.add(prompt, 40, tenant="a"), bench.add(prompt, 40, tenant="c")
+    bench.step()
+    assert len({victim.block_ids[0], other.block_ids[0]}) == 2  # Both computed it, in the same step.
+    newcomer = bench.add([*prompt, 5], 4, tenant="b")
+    assert bench.step().preempted == [victim]
+    bench.blocks.check()
+    assert newcomer.block_ids[:2] == other.block_ids[:2]
+    bench.run()
 
 
 def test_a_prompt_is_shared_with_those_that_come_in_beside_it() -> None:
@@ -348,6 +392,14 @@ def test_a_prompt_is_shared_with_those_that_come_in_beside_it() -> None:
     assert [sequence for sequence, _ in planned(bench.step())] == group[:1]
     assert planned(bench.step()) == [(group[0], 1), *((other, 4) for other in group[1:])]
     assert [sequence.num_cached_tokens for sequence in group] == [0, 16, 16, 16]
+    bench.run()
+
+
+def test_nobody_waits_for_what_another_salt_computes() -> None:
+    bench = Bench()
+    prompt = list(range(100, 110))
+    mine, yours = bench.add(prompt, salt="mine"), bench.add(prompt, salt="yours")
+    assert planned(bench.step()) == [(mine, 10), (yours, 10)]
     bench.run()
 
 
@@ -398,11 +450,12 @@ def test_a_flood_costs_another_tenant_one_step_at_most(length: int, max_tokens: 
     assert max(flooded) <= max(alone) + 3
 
 
-def test_backlogged_tenants_share_by_weight() -> None:
-    bench = Bench(num_blocks=400, max_running=12, max_waiting=400, token_budget=64)
+@pytest.mark.parametrize("max_running", [1, 12])
+def test_backlogged_tenants_share_by_weight(max_running: int) -> None:
+    bench = Bench(num_blocks=400, max_running=max_running, max_waiting=400, token_budget=64)
     bench.scheduler.set_weights({"heavy": 2.0})
     done = {"heavy": 0, "light": 0}
-    for _ in range(300):
+    for _ in range(200):
         for tenant in done:
             while sum(s.tenant == tenant for s in bench.scheduler.waiting) < 8:
                 bench.add(6, 6, tenant=tenant)
@@ -412,12 +465,50 @@ def test_backlogged_tenants_share_by_weight() -> None:
 
 
 def test_a_tenant_that_used_little_comes_first() -> None:
-    bench = Bench(max_running=2, token_budget=16)
+    bench = Bench(max_running=1)
     bench.add(12, 1, tenant="a")
     bench.run()
-    first, second = bench.add(16, 1, tenant="a"), bench.add(3, 1, tenant="b")
+    bench.add(16, 1, tenant="a")
+    second = bench.add(3, 1, tenant="b")
+    assert planned(bench.step()) == [(second, 3)]
+
+
+def test_a_newcomer_takes_the_place_of_the_latest_of_who_has_too_many() -> None:
+    bench = Bench(max_running=4)
+    flood = [bench.add(4, 40, tenant="a") for _ in range(3)]
     bench.step()
-    assert second in bench.answered_at and first not in bench.answered_at
+    modest = bench.add(4, 40, tenant="c")
+    bench.step()
+    newcomer = bench.add(4, 4, tenant="b")
+    step = bench.step()
+    assert (step.preempted, step.admitted) == ([flood[2]], [newcomer])
+    assert bench.scheduler.running == [*flood[:2], modest, newcomer]
+    second = bench.add(4, 4, tenant="b")  # Has its share now, and waits.
+    bench.step()
+    assert second in bench.scheduler.waiting
+
+
+def test_every_tenant_has_its_share_of_a_step_and_the_rest_goes_to_who_was_served_least() -> None:
+    bench = Bench(token_budget=30, num_blocks=100)
+    bench.add(12, 1, tenant="a")
+    bench.run()
+    a, b, c = (bench.add(length, 1, tenant=name) for length, name in ((60, "a"), (4, "b"), (60, "c")))
+    assert planned(bench.step()) == [(b, 4), (c, 16), (a, 10)]
+    bench.run()
+
+
+def test_what_a_tenant_used_long_ago_counts_no_more() -> None:
+    bench = Bench(max_running=2, token_budget=16, max_waiting=200)
+    for tenant, requests in (("a", 10), ("c", 150), ("b", 1)):
+        for _ in range(requests):
+            bench.add(16, 1, tenant=tenant)
+            bench.run()
+    newer, older = bench.add(30, 1, tenant="b"), bench.add(30, 1, tenant="a")
+    assert planned(bench.step()) == [(older, 8), (newer, 8)]
+    for tenant in range(300):
+        bench.add(16, 1, tenant=str(tenant))
+        bench.run()
+    assert len(bench.scheduler._tenants) < 200  # Nor are they kept for ever.
 
 
 def test_a_tenant_may_fill_most_of_the_line_but_not_all() -> None:
@@ -482,6 +573,16 @@ def test_a_cancelled_request_leaves_from_wherever_it_is() -> None:
     assert bench.scheduler.is_idle
     assert bench.scheduler.remove_cancelled() == []
     bench.run()
+
+
+def test_the_line_keeps_its_order_when_one_leaves_it() -> None:
+    bench = Bench(max_running=1)
+    line = [bench.add(3, 1, priority=priority) for priority in (0, 5, 1, 6, 7, 2, 3)]
+    line[0].cancelled = True
+    bench.scheduler.remove_cancelled()
+    bench.run()
+    order = sorted(line[1:], key=lambda sequence: bench.answered_at[sequence])
+    assert [sequence.priority for sequence in order] == [1, 2, 3, 5, 6, 7]
 
 
 def test_removing_twice_or_after_the_end_does_nothing() -> None:
@@ -594,7 +695,7 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
         living = self._living()
         assert set(living) == {*self.scheduler.running, *self.scheduler.waiting}
         assert len(living) == self.scheduler.num_running + self.scheduler.num_waiting
-        assert all(not sequence.block_ids for sequence in self.scheduler.waiting)
+        assert not any(s.block_ids or s.num_computed_tokens for s in self.scheduler.waiting)
         assert self.scheduler.num_running <= self.scheduler.max_running
 
     def teardown(self) -> None:
@@ -625,11 +726,11 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
         sequences = [work.sequence for work in step.work]
         assert len(set(sequences)) == len(sequences)
         assert not set(step.preempted) & set(sequences)
-        assert set(step.admitted) <= {*sequences, *step.preempted}
+        assert set(step.admitted) <= set(sequences)
         assert step.num_tokens <= self.scheduler.token_budget
         assert bool(step.work) == (not self.scheduler.is_idle)
         return step
 
 
 TestAnythingAtAnyTime = AnythingAtAnyTime.TestCase
-TestAnythingAtAnyTime.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestAnythingAtAnyTime.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
