@@ -11,7 +11,7 @@ RUN_STAMP := $(VENV)/.installed-$(call digest,requirements.txt requirements-mode
 DEV_STAMP := $(VENV)/.installed-dev-$(call digest,requirements.txt requirements-dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench soak messages assets clean doctor system-tools
+.PHONY: help run test lint bench bench-peers soak messages assets clean doctor system-tools
 .ONESHELL:
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -41,8 +41,14 @@ lint: $(RUN_STAMP) $(DEV_STAMP) ## Check style, types, templates and the directi
 	$(BIN)/python -m console.supervisor.assets check
 	find templates -name '*.html' -print0 | xargs -0 $(BIN)/djade --target-version 5.2 --check
 
-bench: $(RUN_STAMP) assets ## Measure: start, what the web layer adds, the audit's writes
+bench: $(RUN_STAMP) assets ## Measure: start, what the web layer adds, the audit's writes, the inference server
 	@for name in warm_start web_overhead audit_append; do $(BIN)/python -m "benchmarks.$$name"; done
+	$(BIN)/python -m benchmarks.serving --rounds 1 --scenarios decode_1,decode_8,multi_turn,interference \
+		--json var/bench/serving-alone.json
+
+bench-peers: $(RUN_STAMP) ## Measure the inference server and others in turn (over an hour, gigabytes of packages)
+	@$(BIN)/python -m benchmarks.serving --ours bf16,int8 --rounds 3 \
+		--against vllm,llama-q8_0,llama-bf16,generate,generate-static,transformers-serve
 
 soak: $(RUN_STAMP) assets ## Load the product for ten minutes while parts of it are killed; nothing may be lost
 	@$(BIN)/python -m benchmarks.soak

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 from benchmarks.peers.environment import python_of
 from benchmarks.serving.load import Body
 from benchmarks.serving.scenarios import DECODE_TOKENS, Figures, Scenario
-from benchmarks.serving.servers import HttpContestant, Process, Server, model_folder, weight_bytes
+from benchmarks.serving.servers import (
+    LOGS,
+    DidNotStart,
+    HttpContestant,
+    Process,
+    Server,
+    model_folder,
+    weight_bytes,
+)
 
 # generate() pads to the longest prompt and ends with the longest answer: beyond this a batch says nothing new.
 _MOST_ROWS = 32
@@ -60,8 +70,9 @@ class Generate:
 
     def start(self, *, compile_limit_s: float) -> Figures:
         command = [sys.executable, "-m", "benchmarks.peers.generate", str(model_folder()), self._cache]
-        self._process = Process(self.name, command, {}, stdin=-1, stdout=-1)
-        return self._ask({"rows": 1, "tokens": 8, "round": -1})
+        self._process = Process(self.name, command, {}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._ask({"rows": 1, "tokens": 8, "round": -1})
+        return {"first_answer_s": round(time.perf_counter() - self._process.began, 2)}
 
     def can(self, scenario: Scenario) -> bool:
         return scenario.name.startswith("decode_") and scenario.streams <= _MOST_ROWS
@@ -84,5 +95,5 @@ class Generate:
         self._process.popen.stdin.flush()
         answer = self._process.popen.stdout.readline()
         if not answer:
-            raise SystemExit(f"{self.name} ended: see its log under var/bench/log")
+            raise DidNotStart(f"{self.name} ended: see {LOGS}/{self.name}.log")
         return dict(json.loads(answer))

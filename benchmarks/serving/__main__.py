@@ -9,7 +9,8 @@ table is printed at the end, and `python -m benchmarks.serving.report --write` p
 from __future__ import annotations
 
 import argparse
-import json
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,8 @@ PEERS: dict[str, Callable[[], Contestant]] = {
 
 def main() -> None:
     options = _options()
+    # Ended by a signal, we still end the servers: some of them are held still and would stay so for good.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     contestants: list[Contestant] = [ours(precision) for precision in options.ours]
     contestants += [PEERS[name]() for name in options.against]
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +68,7 @@ def main() -> None:
         compile_limit_s=options.compile_limit,
         save=options.json,
     )
-    print("\n".join(report.markdown(json.loads(json.dumps(session)))))
+    print("\n".join(report.markdown(session)))
 
 
 def _options() -> argparse.Namespace:

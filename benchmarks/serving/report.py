@@ -143,6 +143,7 @@ def markdown(session: Session) -> Iterator[str]:
     yield from _latency(results)
     yield from _special(results)
     yield from _starts(results)
+    yield from (f"\nLeft out: {problem}" for problem in session["left_out"].values())
 
 
 def _scenarios(results: Results) -> list[str]:

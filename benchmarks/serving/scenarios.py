@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from os.path import commonprefix
 from typing import Any
 
 from benchmarks.serving import prompts, trace
@@ -158,19 +159,27 @@ async def _interference(client: Client, round_: int) -> Figures:
 
 
 async def _quoting(client: Client, round_: int) -> Figures:
-    """One stream whose answers repeat their passage: what prompt lookup lives on."""
-    bodies = []
-    for n in range(3):
-        text = prompts.passage(120, seed=("quote", round_, n))
-        bodies.append(
-            client.body(
-                ("user", f"Repeat this text word for word.\n\n{text}"),
-                ("assistant", text),
-                ("user", "Once more, word for word."),
-                max_tokens=DECODE_TOKENS,
-            )
+    """One stream whose answers repeat their passage: what prompt lookup lives on.
+
+    A model this small only quotes when shown how, so the passage is asked for twice, and answered once in the prompt.
+    """
+    passages = [prompts.passage(120, seed=("quote", round_, n)) for n in range(3)]
+    bodies = [
+        client.body(
+            ("user", f"Copy the text.\n\n{text}"),
+            ("assistant", text),
+            ("user", f"Copy the text.\n\n{text}"),
+            max_tokens=DECODE_TOKENS,
         )
-    return (await closed_loop(client.address, [bodies])).summary()
+        for text in passages
+    ]
+    result = await closed_loop(client.address, [bodies])
+    quoted = [
+        len(commonprefix([answer.text, text])) / len(answer.text)
+        for answer, text in zip(result.answers, passages, strict=True)
+        if not answer.problem
+    ]
+    return {**result.summary(), "quoted_share": round(median(quoted), 3)}
 
 
 async def _poisson(client: Client, round_: int) -> Figures:

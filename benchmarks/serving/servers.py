@@ -44,8 +44,11 @@ class Server:
     environment: dict[str, str] = field(default_factory=dict)
     health: str = "/health"
     most_streams: int = 64
-    compiles: bool = False
     token: str = ""
+
+
+class DidNotStart(Exception):
+    """A server that ended, hung or would not answer; the message says where its log is."""
 
 
 class Process:
@@ -120,12 +123,12 @@ class HttpContestant:
 
     async def _first_tokens(self, compile_limit_s: float) -> Figures:
         began = self._process.began
-        await self._until(lambda body: body is not None, READY_SECONDS)
+        if not await self._reports(lambda health: True, limit_s=READY_SECONDS):
+            raise DidNotStart(f"{self.name} is not ready after {READY_SECONDS} s: see {LOGS}/{self.name}.log")
         figures: Figures = {"first_token_s": await self._token_after(began)}
-        if self._server.compiles and (self._health() or {}).get("graph") is not None:
-            figures["graph_at_first_token"] = (self._health() or {}).get("graph")
-            with contextlib.suppress(TimeoutError):
-                await self._until(lambda body: (body or {}).get("graph") == "compiled", compile_limit_s)
+        if graph := (self._health() or {}).get("graph"):
+            figures["graph_at_first_token"] = graph
+            if await self._reports(lambda health: health.get("graph") == "compiled", limit_s=compile_limit_s):
                 figures["compiled_first_token_s"] = await self._token_after(began)
             figures["graph"] = (self._health() or {}).get("graph")
         await warm_up(self._client, min(8, self._server.most_streams))
@@ -135,19 +138,20 @@ class HttpContestant:
     async def _token_after(self, began: float) -> float:
         answer = Answer.of(await exchange(self._client.address, self._client.ask("Hello.", max_tokens=2)))
         if answer.problem:
-            raise SystemExit(f"{self.name} does not answer: {answer.problem}; see {LOGS}/{self.name}.log")
+            raise DidNotStart(f"{self.name} does not answer: {answer.problem}; see {LOGS}/{self.name}.log")
         return round(answer.arrivals[0] - began, 2)
 
-    async def _until(self, good: Callable[[dict[str, Any] | None], bool], limit_s: float) -> None:
+    async def _reports(self, good: Callable[[dict[str, Any]], bool], *, limit_s: float) -> bool:
+        """Wait until the server is ready and its health is `good`; False when it takes longer than `limit_s`."""
         deadline = time.perf_counter() + limit_s
-        while not good(self._health()):
+        while time.perf_counter() < deadline:
+            health = self._health()
+            if health is not None and good(health):
+                return True
             if self._process.popen.poll() is not None:
-                raise SystemExit(f"{self.name} ended while starting: see {LOGS}/{self.name}.log")
-            if time.perf_counter() > deadline:
-                raise TimeoutError(
-                    f"{self.name} is not there after {limit_s:g} s: see {LOGS}/{self.name}.log"
-                )
+                raise DidNotStart(f"{self.name} ended while starting: see {LOGS}/{self.name}.log")
             await asyncio.sleep(0.05)
+        return False
 
     def _health(self) -> dict[str, Any] | None:
         """What the server says of itself ({} if that is no JSON object), or None while it is not ready."""
@@ -172,8 +176,7 @@ class HttpContestant:
 
     def run(self, scenario: Scenario, round_: int) -> Figures:
         async def measure() -> Figures:
-            if round_ == 0:
-                await warm_up(self._client, scenario.streams)
+            await warm_up(self._client, scenario.streams)
             return await scenario.run(self._client, round_)
 
         return asyncio.run(measure())
@@ -208,7 +211,6 @@ def ours(precision: str) -> HttpContestant:
             command=command,
             quirk=lambda body: {**body, "model": "smollm2-135m-instruct"},
             environment={"CUSTOS_INFERENCE_TOKEN": token},
-            compiles=True,
             token=token,
         )
     )

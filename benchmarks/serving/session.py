@@ -7,6 +7,7 @@ the other, in every round, and compared within the round.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 from benchmarks.serving.memory import read_bandwidth
 from benchmarks.serving.scenarios import Figures, Scenario
+from benchmarks.serving.servers import DidNotStart
 
 
 class Contestant(Protocol):
@@ -44,28 +46,36 @@ def hold(
     save: Path,
 ) -> Session:
     """Run everything and return what is also in `save`, which is written anew after every load."""
-    session: Session = {"machine": machine(), "bandwidth_gb_s": [], "servers": {}, "results": []}
+    session: Session = {
+        "machine": machine(),
+        "bandwidth_gb_s": [],
+        "servers": {},
+        "left_out": {},
+        "results": [],
+    }
     started: list[Contestant] = []
     try:
         for contestant in contestants:
             _tell(f"starting {contestant.name}")
-            start = contestant.start(compile_limit_s=compile_limit_s)
+            about = {"precision": contestant.precision, "weight_bytes": contestant.weight_bytes}
+            try:
+                about["start"] = contestant.start(compile_limit_s=compile_limit_s)
+            except DidNotStart as problem:  # The others are still worth measuring.
+                _tell(str(problem))
+                session["left_out"][contestant.name] = str(problem)
+                continue
             contestant.pause()
             started.append(contestant)
-            session["servers"][contestant.name] = {
-                "precision": contestant.precision,
-                "weight_bytes": contestant.weight_bytes,
-                "start": start,
-            }
+            session["servers"][contestant.name] = about
         for round_ in range(rounds):
             session["bandwidth_gb_s"].append(read_bandwidth())
             for scenario in scenarios:
                 for contestant in started if round_ % 2 == 0 else reversed(started):
                     if contestant.can(scenario):
                         session["results"].append(_turn(contestant, scenario, round_))
-                        save.write_text(json.dumps(session, indent=1), encoding="utf-8")
+                        _save(session, save)
         session["bandwidth_gb_s"].append(read_bandwidth())
-        save.write_text(json.dumps(session, indent=1), encoding="utf-8")
+        _save(session, save)
     finally:
         for contestant in started:
             contestant.stop()
@@ -87,6 +97,19 @@ def _turn(contestant: Contestant, scenario: Scenario, round_: int) -> dict[str, 
         "load_average": os.getloadavg()[0],
         "figures": figures,
     }
+
+
+def _save(session: Session, path: Path) -> None:
+    path.write_text(json.dumps(_without_nan(session), indent=1, allow_nan=False), encoding="utf-8")
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON knows no NaN: what could not be measured becomes null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tell(line: str) -> None:
