@@ -3,11 +3,11 @@
 There are no phases: every sequence's `num_computed_tokens` chases its `num_tokens`, and a step spends one
 budget of tokens on closing those gaps. Each call of `schedule`:
 
-1. Running sequences that lack one token decode, oldest first, with as many draft tokens as the budget
-   spares. If blocks run out, a sequence of the tenant that holds the most memory is preempted: its least
-   urgent, most recently admitted one. It loses its blocks, keeps its tokens, goes to the front of its
-   tenant's line and is computed again later. The oldest running sequence is never preempted, so that
-   something always gets done.
+1. Running sequences that lack one token decode, in the order they came in; then their draft tokens are
+   added, as far as the budget goes. If blocks run out, a sequence of the tenant that holds the most memory
+   is preempted: its least urgent, and of those the one that arrived last. It loses its blocks, keeps its
+   tokens, goes to the front of its tenant's line and is computed again later. Of the running, the one that
+   arrived first is never preempted, so that every request is done some day.
 2. What is left, at most `max_prefill_tokens` if anybody decodes, goes to prompts: first each tenant gets its
    share, of tokens and of places among the running; then what nobody claimed goes to whoever is first.
    A tenant below its share of places or memory takes them from a tenant above, by preemption. A request
@@ -99,7 +99,6 @@ class _Entry(Generic[S]):
     sequence: S
     tenant: _Tenant[S]
     arrival: int
-    admission: int = 0  # Counts up with every admission; the highest is the most recent.
     was_preempted: bool = False
 
     @property
@@ -162,7 +161,6 @@ class Scheduler(Generic[S]):
         self._running: dict[S, _Entry[S]] = {}  # In order of admission.
         self._tenants: dict[str, _Tenant[S]] = {}
         self._arrivals = 0
-        self._admissions = 0
         self._seconds_per_request = 1.0  # Moving average, for Retry-After.
         self.set_weights(weights or {})
 
@@ -394,8 +392,6 @@ class Scheduler(Generic[S]):
         assert fits, "what was reckoned free was not"
         if not entry.was_preempted:
             sequence.num_cached_tokens = sequence.num_computed_tokens
-        self._admissions += 1
-        entry.admission = self._admissions
         entry.tenant.num_running += 1
         self._running[sequence] = entry
         plan.admitted.append(sequence)
@@ -452,7 +448,7 @@ class Scheduler(Generic[S]):
         return held <= self._share(entry.tenant, self.blocks.num_blocks)
 
     def _preemptable(self) -> list[_Entry[S]]:
-        """All running but the oldest, whom nobody stops: so that every request is done some day."""
+        """All running but the one that arrived first: nobody stops it."""
         oldest = min(self._running.values(), key=lambda entry: entry.arrival)
         return [entry for entry in self._running.values() if entry is not oldest]
 
@@ -464,7 +460,7 @@ class Scheduler(Generic[S]):
             key=lambda entry: (
                 held[entry.tenant] / self._weight(entry.tenant),
                 entry.sequence.priority,
-                entry.admission,
+                entry.arrival,
             ),
         )
 
@@ -479,8 +475,8 @@ class Scheduler(Generic[S]):
             return []
         running = {tenant: tenant.num_running for tenant in self._tenants.values()}
         victims = []
-        recent = sorted(self._preemptable(), key=lambda e: (e.sequence.priority, e.admission), reverse=True)
-        for victim in recent:
+        latest = sorted(self._preemptable(), key=lambda e: (e.sequence.priority, e.arrival), reverse=True)
+        for victim in latest:
             tenant = victim.tenant
             above_places = running[tenant] > self._share(tenant, self.max_running)
             above_blocks = held[tenant] > self._share(tenant, self.blocks.num_blocks)
