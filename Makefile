@@ -18,7 +18,7 @@ SHELL := bash
 
 help: ## Show what there is to do
 	@printf 'Custos, a console for language models inside an enterprise.\n\n'
-	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	printf '\nSettings: CUSTOS_PORT=8000 CUSTOS_HOST=127.0.0.1 CUSTOS_VAR_DIR=var CUSTOS_DEMO_PASSWORD\n'
 	printf 'DATABASE_URL and REDIS_URL for servers of your own.\n'
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from benchmarks.peers.environment import PEERS, python_of
+from benchmarks.peers.environment import INSTALLS, PEERS, python_of
 from benchmarks.peers.weights import bytes_of_weights, requantised
 from benchmarks.serving.servers import HttpContestant, Server
 
@@ -28,6 +28,7 @@ def contestant(kind: str) -> HttpContestant:
     return HttpContestant(
         Server(
             name=f"llama-{kind}",
+            software=INSTALLS["llama"][0][0],
             precision={"q8_0": "int8"}.get(kind, kind),
             weight_bytes=bytes_of_weights(model),
             command=command,

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 
-from benchmarks.peers.environment import python_of
+from benchmarks.peers.environment import INSTALLS, python_of
 from benchmarks.serving.load import Body
 from benchmarks.serving.scenarios import DECODE_TOKENS, Figures, Scenario
 from benchmarks.serving.servers import (
@@ -39,6 +40,7 @@ def serve() -> HttpContestant:
     return HttpContestant(
         Server(
             name="transformers-serve",
+            software=INSTALLS["transformers"][0][0],
             precision="bf16",
             weight_bytes=weight_bytes("bf16"),
             command=command,
@@ -62,6 +64,7 @@ class Generate:
     """`model.generate` on a batch, bf16; `cache` is what it calls cache_implementation ("dynamic" or "static")."""
 
     precision = "bf16"
+    software = f"transformers {version('transformers')}, in process"
 
     def __init__(self, cache: str) -> None:
         self.name = "generate" if cache == "dynamic" else f"generate-{cache}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from benchmarks.peers.environment import PEERS, python_of
+from benchmarks.peers.environment import INSTALLS, PEERS, python_of
 from benchmarks.serving.servers import HttpContestant, Server, model_folder, weight_bytes
 
 
@@ -26,6 +26,7 @@ def contestant() -> HttpContestant:
     return HttpContestant(
         Server(
             name="vllm",
+            software=INSTALLS["vllm"][0][0],
             precision="bf16",
             weight_bytes=weight_bytes("bf16"),
             command=command,

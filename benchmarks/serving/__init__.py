@@ -2,5 +2,5 @@
 
 exchange.py sends one request and notes when each byte came; load.py sends many, in a closed or an open loop; figures.py
 turns what came back into numbers; scenarios.py says what is asked; servers.py starts whom we ask; session.py takes
-turns between them; report.py prints the table and writes it into the documentation. Imports nothing of the console.
+turns between them; report.py prints the table and writes it into the documentation. benchmarks/peers knows the others.
 """

@@ -158,7 +158,7 @@ def _throughput(results: Results) -> Iterator[str]:
     yield "|---" * (len(names) + 1) + "|"
     for server, about in results.session["servers"].items():
         cells = [number(results.value(name, server, "tokens_per_s")) for name in names]
-        yield f"| {server} ({about['precision']}) | " + " | ".join(cells) + " |"
+        yield f"| {server} ({about['software']}, {about['precision']}) | " + " | ".join(cells) + " |"
 
 
 def _latency(results: Results) -> Iterator[str]:

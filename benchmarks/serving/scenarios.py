@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
-from os.path import commonprefix
+from itertools import count, takewhile
 from typing import Any
 
 from benchmarks.serving import prompts, trace
@@ -175,11 +174,16 @@ async def _quoting(client: Client, round_: int) -> Figures:
     ]
     result = await closed_loop(client.address, [bodies])
     quoted = [
-        len(commonprefix([answer.text, text])) / len(answer.text)
+        _common_prefix(answer.text, text) / len(answer.text)
         for answer, text in zip(result.answers, passages, strict=True)
         if not answer.problem
     ]
     return {**result.summary(), "quoted_share": round(median(quoted), 3)}
+
+
+def _common_prefix(text: str, other: str) -> int:
+    """How many characters the two begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))
 
 
 async def _poisson(client: Client, round_: int) -> Figures:

@@ -20,6 +20,9 @@ from typing import Any
 from benchmarks.serving.exchange import Address, Answer, exchange
 from benchmarks.serving.load import Body
 from benchmarks.serving.scenarios import Client, Figures, Scenario, warm_up
+from console.supervisor.ports import free_port
+from inference.models.folder import prepare
+from inference.models.source import parse_source
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VAR = REPOSITORY / "var"
@@ -32,11 +35,12 @@ READY_SECONDS = 600
 class Server:
     """How to run one server, and how it differs from the rest.
 
-    `command(port)` gives the arguments, `weight_bytes` what it reads of weights for one token, `most_streams` how many
+    `software` is what exactly runs, `command(port)` gives the arguments, `weight_bytes` what it reads of weights for one token, `most_streams` how many
     answers it can have under way. `quirk` turns a standard request into one that makes this server do the same work.
     """
 
     name: str
+    software: str
     precision: str
     weight_bytes: int
     command: Callable[[int], list[str]]
@@ -104,14 +108,12 @@ class HttpContestant:
     """A server measured through its API."""
 
     def __init__(self, server: Server) -> None:
-        self.name, self.precision = server.name, server.precision
-        self.weight_bytes = server.weight_bytes
+        self.name, self.software = server.name, server.software
+        self.precision, self.weight_bytes = server.precision, server.weight_bytes
         self._server = server
 
     def start(self, *, compile_limit_s: float) -> Figures:
         """Start and measure the start; the figures are seconds from the process's start."""
-        from console.supervisor.ports import free_port
-
         port = free_port()
         self._process = Process(self.name, self._server.command(port), self._server.environment)
         self._client = Client(Address(port, self._server.token), self._server.quirk)
@@ -206,6 +208,7 @@ def ours(precision: str) -> HttpContestant:
     return HttpContestant(
         Server(
             name="ours" if precision == "bf16" else f"ours-{precision}",
+            software=f"Custos {_commit()}",
             precision=precision,
             weight_bytes=weight_bytes(precision),
             command=command,
@@ -216,11 +219,15 @@ def ours(precision: str) -> HttpContestant:
     )
 
 
+def _commit() -> str:
+    """The commit of this repository, with a + when files differ from it."""
+    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "of unknown commit"
+
+
 def model_folder() -> Path:
     """The packaged model as bf16 safetensors; made if it is not there yet."""
-    from inference.models.folder import prepare
-    from inference.models.source import parse_source
-
     return prepare(parse_source("smollm2"), VAR / "models").path
 
 

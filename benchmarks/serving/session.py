@@ -23,6 +23,7 @@ from benchmarks.serving.servers import DidNotStart
 
 class Contestant(Protocol):
     name: str
+    software: str
     precision: str
     weight_bytes: int
 
@@ -57,7 +58,11 @@ def hold(
     try:
         for contestant in contestants:
             _tell(f"starting {contestant.name}")
-            about = {"precision": contestant.precision, "weight_bytes": contestant.weight_bytes}
+            about: dict[str, Any] = {
+                "software": contestant.software,
+                "precision": contestant.precision,
+                "weight_bytes": contestant.weight_bytes,
+            }
             try:
                 about["start"] = contestant.start(compile_limit_s=compile_limit_s)
             except DidNotStart as problem:  # The others are still worth measuring.

@@ -5,6 +5,7 @@ import json
 import math
 import statistics
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -138,13 +139,27 @@ def test_the_trace_is_in_order_and_fits_a_small_model() -> None:
 
 
 def _session(**tokens_per_s: list[float]) -> report.Session:
+    about = {"software": "Some 1.0", "precision": "bf16", "weight_bytes": 310_000_000, "start": {}}
     return {
-        "bandwidth_gb_s": [30.0, 31.0],
-        "servers": {
-            name: {"precision": "bf16", "weight_bytes": 310_000_000, "start": {}} for name in tokens_per_s
+        "machine": {
+            "date": "2026-11-24 14:00 UTC",
+            "cpu": "A processor",
+            "cores": 2,
+            "memory_gb": 24,
+            "system": "Linux",
+            "load_average_before": 0.1,
         },
+        "bandwidth_gb_s": [30.0, 31.0],
+        "servers": dict.fromkeys(tokens_per_s, about),
+        "left_out": {},
         "results": [
-            {"scenario": "decode_1", "server": name, "round": round_, "figures": {"tokens_per_s": figure}}
+            {
+                "scenario": "decode_1",
+                "server": name,
+                "round": round_,
+                "load_average": 1.0,
+                "figures": {"tokens_per_s": figure, "errors": 0, "ttft_ms": {"p50": 20.0, "p95": None}},
+            }
             for name, figures in tokens_per_s.items()
             for round_, figure in enumerate(figures)
         ],
@@ -165,3 +180,32 @@ def test_a_goal_is_met_behind_or_not_measured() -> None:
     assert verdicts["memory limit, 1 stream, bf16"] == "met"
     assert verdicts["vLLM, 1 stream, bf16"] == "**behind**"
     assert verdicts["vLLM, 8 streams, bf16"] == "not measured"
+
+
+def test_the_report_replaces_what_was_between_its_marks_in_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", encoding="utf-8")
+
+    report.write("\n".join(report.markdown(_session(ours=[85.0], vllm=[40.0]))), page)
+
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "| vLLM, 1 stream, bf16 | 2.12× | ≥ 2.7× | **behind** |" in text
+    assert "| ours (Some 1.0, bf16) | 85.0 |" in text
+    assert "at most 100 tokens/s in bf16" in text
+
+
+def test_a_page_without_the_marks_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("precious\n", encoding="utf-8")
+
+    with pytest.raises(SystemExit):
+        report.write("figures", page)
+
+    assert page.read_text(encoding="utf-8") == "precious\n"
+
+
+def test_the_documentation_has_a_place_for_the_report() -> None:
+    page = (report.REPOSITORY / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+
+    assert page.index(report.BEGIN) < page.index(report.END)
