@@ -10,6 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -31,8 +32,21 @@ class Step:
     block_tables: Tensor  # (S, B) int32
     query_starts: list[int]  # S + 1 of them
     context_lengths: list[int]  # S, with the new tokens
-    blocks: Tensor  # (T,) block of each new token
-    offsets: Tensor  # (T,) and its place therein
+    block_size: int
+
+    @cached_property
+    def slots(self) -> tuple[Tensor, Tensor]:
+        """Where each new token's keys and values go: its block, and its place therein; (T,) each."""
+        device = self.block_tables.device
+        owners, positions = [], []
+        for number, (start, end) in enumerate(itertools.pairwise(self.query_starts)):
+            context = self.context_lengths[number]
+            positions.append(torch.arange(context - (end - start), context, device=device))
+            owners.append(torch.full_like(positions[-1], number))
+        position = torch.cat(positions)
+        return self.block_tables[
+            torch.cat(owners), position // self.block_size
+        ].long(), position % self.block_size
 
 
 @dataclass
@@ -95,6 +109,12 @@ def _define(schema: str, implementation: Callable[..., object]) -> None:
     _library.impl(name, implementation, _EVERYWHERE)
 
 
+def _define_with_reference(name: str, signature: str, implementation: Callable[..., object]) -> None:
+    """Under a second name too, where compiled kernels find what they leave to Python, and tests what to compare."""
+    _define(name + signature, implementation)
+    _define(f"{name}_reference{signature}", implementation)
+
+
 # The cache
 
 
@@ -125,34 +145,20 @@ def _begin_step(handle: int, block_tables: Tensor, query_starts: Tensor, context
 def _checked_step(cache: Cache, block_tables: Tensor, starts: list[int], contexts: list[int]) -> Step:
     """Refuse what would reach outside the cache: kernels trust a step that began."""
     size, num_blocks = cache.block_size, cache.keys[0].shape[0]
-    if block_tables.shape[0] != len(contexts) or len(starts) != len(contexts) + 1 or starts[0] != 0:
-        raise ValueError(
-            f"{block_tables.shape[0]} tables, {len(starts)} starts, {len(contexts)} lengths do not fit."
-        )
     tables = block_tables.to(torch.int32).contiguous()
-    rows: list[Tensor] = []
-    for number, (start, end, context) in enumerate(zip(starts, starts[1:], contexts, strict=False)):
-        used = -(-context // size)
-        if not 0 <= end - start <= context or used > tables.shape[1]:
+    if len(tables) != len(contexts) or len(starts) != len(contexts) + 1 or starts[0] != 0:
+        raise ValueError(f"{len(tables)} tables, {len(starts)} starts, {len(contexts)} lengths do not fit.")
+    named = tables.cpu().numpy()
+    for number, (start, end) in enumerate(itertools.pairwise(starts)):
+        context = contexts[number]
+        used = named[number, : -(-context // size)]
+        if not 0 <= end - start <= context or context > size * named.shape[1]:
             raise ValueError(
-                f"Sequence {number}: {end - start} tokens of {context} in {tables.shape[1]} blocks."
+                f"Sequence {number}: {end - start} tokens of {context} in {named.shape[1]} blocks."
             )
-        rows.append(tables[number, :used])
-    owned = torch.cat(rows) if rows else tables.new_empty(0)
-    if owned.numel() and not bool(((owned >= 0) & (owned < num_blocks)).all()):
-        raise ValueError(f"A block table names a block outside the cache of {num_blocks} blocks.")
-    positions = torch.tensor(
-        [
-            context - end + token
-            for start, end, context in zip(starts, starts[1:], contexts, strict=False)
-            for token in range(start, end)
-        ],
-        dtype=torch.int64,
-        device=tables.device,
-    )
-    counts = torch.tensor([end - start for start, end in itertools.pairwise(starts)], device=tables.device)
-    owners = torch.repeat_interleave(torch.arange(len(contexts), device=tables.device), counts)
-    return Step(tables, starts, contexts, tables[owners, positions // size].long(), positions % size)
+        if used.size and not 0 <= used.min() <= used.max() < num_blocks:
+            raise ValueError(f"Sequence {number} names a block outside the cache of {num_blocks} blocks.")
+    return Step(tables, starts, contexts, size)
 
 
 def _release_cache(handle: int) -> None:
@@ -191,11 +197,12 @@ def attention_reference(
     """
     cache = _cache(int(handle))
     step = cache.step
-    if step is None or query.shape[2] != len(step.blocks):
+    if step is None or query.shape[2] != step.query_starts[-1]:
         raise RuntimeError(f"{query.shape[2]} tokens were given to a step that began otherwise.")
     keys, values = cache.keys[layer], cache.values[layer]
-    keys[step.blocks, :, step.offsets] = key[0].transpose(0, 1).to(keys.dtype)
-    values[step.blocks, :, step.offsets] = value[0].transpose(0, 1).to(values.dtype)
+    blocks, offsets = step.slots
+    keys[blocks, :, offsets] = key[0].transpose(0, 1).to(keys.dtype)
+    values[blocks, :, offsets] = value[0].transpose(0, 1).to(values.dtype)
     result = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
     for rows in _rows_of_equal_length(step):
         tokens = torch.cat([torch.arange(step.query_starts[row], step.query_starts[row + 1]) for row in rows])
@@ -258,11 +265,12 @@ def _attend(
     return shares @ value.to(exact).repeat_interleave(groups, dim=1)
 
 
-_ATTENTION = (
+_define_with_reference(
+    "attention",
     "(Tensor query, Tensor key, Tensor value, Tensor handle, int layer, float scale, int window, float softcap, "
-    "Tensor? sinks) -> Tensor"
+    "Tensor? sinks) -> Tensor",
+    attention_reference,
 )
-_define("attention" + _ATTENTION, attention_reference)
 
 
 @torch.library.register_fake("custos::attention", lib=_library)
@@ -319,13 +327,17 @@ def embedding_reference(ids: Tensor, weight: Tensor, scale: Tensor | None, width
 
 def _several(count: int) -> str:
     weights = ", ".join(f"Tensor weight_{i}, Tensor? scale_{i}, int out_{i}" for i in range(count))
-    return f"linear_{count}(Tensor x, {weights}) -> ({', '.join(['Tensor'] * count)})"
+    return f"(Tensor x, {weights}) -> ({', '.join(['Tensor'] * count)})"
 
 
-_define("linear(Tensor x, Tensor weight, Tensor? scale, int out_features) -> Tensor", linear_reference)
-_define(_several(2), _linear_2)
-_define(_several(3), _linear_3)
-_define("embedding(Tensor ids, Tensor weight, Tensor? scale, int width) -> Tensor", embedding_reference)
+_define_with_reference(
+    "linear", "(Tensor x, Tensor weight, Tensor? scale, int out_features) -> Tensor", linear_reference
+)
+_define_with_reference("linear_2", _several(2), _linear_2)
+_define_with_reference("linear_3", _several(3), _linear_3)
+_define_with_reference(
+    "embedding", "(Tensor ids, Tensor weight, Tensor? scale, int width) -> Tensor", embedding_reference
+)
 
 
 @torch.library.register_fake("custos::linear", lib=_library)

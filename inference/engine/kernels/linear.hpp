@@ -1,0 +1,246 @@
+// Rows of activations times packed weights, (outputs / 32, inputs / 2, 32, 2) of bfloat16 or int8.
+//
+// A block of 32 outputs is one stretch of memory that one thread reads from start to end, once for up to 12 rows: few
+// rows run at the speed of memory, many at that of the multipliers. Each row's sum is made in the same order whatever
+// the number of rows and threads, so that a token's result does not depend on its company.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "lanes.hpp"
+#include "parallel.hpp"
+
+namespace custos {
+
+constexpr int kBlock = 32;     // outputs of a packed block
+constexpr int kGroup = 256;    // inputs that share a scale when activations are made integers
+constexpr int kRows = 12;      // rows of a register tile
+constexpr int kWeightLimit = 127;
+constexpr int kActivationLimit = 32767;
+
+struct Weight {
+  const void* data;
+  const float* scale;  // of int8 weights, one for each output; null for bfloat16
+  int64_t blocks;
+  int64_t outputs;
+  bf16* result;  // (rows, outputs)
+};
+
+// Activations as the kernels want them: bfloat16 with an even number of inputs, or int16 with scales for int8 weights.
+struct Activations {
+  const bf16* data;
+  int64_t rows, inputs, stride;
+  const int16_t* whole = nullptr;  // (rows, inputs), for int8 weights
+  const float* scales = nullptr;   // (rows, ceil(inputs / kGroup))
+
+  int64_t groups() const { return (inputs + kGroup - 1) / kGroup; }
+};
+
+#if defined(CUSTOS_AVX512_BF16)
+
+static inline void store_tile(__m512 low, __m512 high, bf16* to, int count) {
+  const __mmask32 mask = count >= kBlock ? ~__mmask32(0) : (__mmask32(1) << count) - 1;
+  _mm512_mask_storeu_epi16(to, mask, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
+static inline __m512i pair(const void* from) {
+  int32_t both;
+  memcpy(&both, from, 4);
+  return _mm512_set1_epi32(both);
+}
+
+// Few rows wait for memory: ask for it early.
+template <int R>
+static inline void ask(const char* weight) {
+  if constexpr (R <= 4) _mm_prefetch(weight + 2048, _MM_HINT_T0);
+}
+
+template <int R>
+static void tile(const Activations& x, int64_t row, const bf16* weight, int64_t stride, bf16* to, int count) {
+  __m512 sums[R][2];
+  for (int r = 0; r < R; r++) sums[r][0] = sums[r][1] = _mm512_setzero_ps();
+  const bf16* from = x.data + row * x.stride;
+  for (int64_t k = 0; k < x.inputs; k += 2, weight += 2 * kBlock) {
+    ask<R>((const char*)weight);
+    ask<R>((const char*)weight + 64);
+    const __m512bh low = (__m512bh)_mm512_loadu_si512(weight);
+    const __m512bh high = (__m512bh)_mm512_loadu_si512(weight + kBlock);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+      const __m512bh both = (__m512bh)pair(from + r * x.stride + k);
+      sums[r][0] = _mm512_dpbf16_ps(sums[r][0], both, low);
+      sums[r][1] = _mm512_dpbf16_ps(sums[r][1], both, high);
+    }
+  }
+  for (int r = 0; r < R; r++) store_tile(sums[r][0], sums[r][1], to + r * stride, count);
+}
+
+#endif
+
+#if defined(CUSTOS_AVX512_INT8)
+
+static_assert(int64_t(kGroup) * kWeightLimit * kActivationLimit <= INT32_MAX, "an integer sum must not overflow");
+
+// Each row in groups of 256: divided by the group's largest, to int16. Finer than bfloat16 where it weighs.
+static inline void to_integers(const bf16* from, int64_t inputs, int16_t* whole, float* scales) {
+  for (int64_t start = 0; start < inputs; start += kGroup) {
+    const int64_t end = std::min(inputs, start + kGroup);
+    float most = 0;
+    for (int64_t k = start; k < end; k++) most = std::max(most, std::fabs(to_float(from[k])));
+    scales[start / kGroup] = most / kActivationLimit;
+    const float inverse = most > 0 ? kActivationLimit / most : 0.0f;
+    for (int64_t k = start; k < end; k++) whole[k] = int16_t(std::lrint(to_float(from[k]) * inverse));
+  }
+}
+
+static inline __m512i widened(const int8_t* from) {
+  return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)from));
+}
+
+template <int R>
+static void tile(const Activations& x, int64_t row, const int8_t* weight, const float* scale, int64_t stride, bf16* to,
+                 int count) {
+  __m512 sums[R][2];
+  for (int r = 0; r < R; r++) sums[r][0] = sums[r][1] = _mm512_setzero_ps();
+  const int16_t* from = x.whole + row * x.inputs;
+  const float* scales = x.scales + row * x.groups();
+  for (int64_t start = 0; start < x.inputs; start += kGroup, scales++) {
+    const int64_t end = std::min(x.inputs, start + kGroup);
+    __m512i whole[R][2];
+    for (int r = 0; r < R; r++) whole[r][0] = whole[r][1] = _mm512_setzero_si512();
+    for (int64_t k = start; k < end; k += 2, weight += 2 * kBlock) {
+      ask<R>((const char*)weight);
+      const __m512i low = widened(weight), high = widened(weight + kBlock);
+#pragma GCC unroll 12
+      for (int r = 0; r < R; r++) {
+        const __m512i both = pair(from + r * x.inputs + k);
+        whole[r][0] = _mm512_dpwssd_epi32(whole[r][0], both, low);
+        whole[r][1] = _mm512_dpwssd_epi32(whole[r][1], both, high);
+      }
+    }
+    for (int r = 0; r < R; r++) {
+      const __m512 unit = _mm512_set1_ps(scales[r * x.groups()]);
+      sums[r][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[r][0]), unit, sums[r][0]);
+      sums[r][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[r][1]), unit, sums[r][1]);
+    }
+  }
+  const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
+  for (int r = 0; r < R; r++)
+    store_tile(_mm512_mul_ps(sums[r][0], low), _mm512_mul_ps(sums[r][1], high), to + r * stride, count);
+}
+
+#endif
+
+// Without the instructions above: plain loops that the compiler turns into vectors.
+
+static inline float even(const bf16* pairs, int lane) { return to_float(pairs[2 * lane]); }
+static inline float odd(const bf16* pairs, int lane) { return to_float(pairs[2 * lane + 1]); }
+static inline float even(const int8_t* pairs, int lane) { return pairs[2 * lane]; }
+static inline float odd(const int8_t* pairs, int lane) { return pairs[2 * lane + 1]; }
+
+template <int R, class W>
+static void plain_tile(const Activations& x, int64_t row, const W* weight, const float* scale, int64_t stride, bf16* to,
+                       int count) {
+  float sums[R][kBlock] = {};
+  const bf16* from = x.data + row * x.stride;
+  for (int64_t k = 0; k < x.inputs; k += 2, weight += 2 * kBlock)
+    for (int r = 0; r < R; r++) {
+      const float first = to_float(from[r * x.stride + k]), second = to_float(from[r * x.stride + k + 1]);
+      for (int lane = 0; lane < kBlock; lane++) sums[r][lane] += first * even(weight, lane) + second * odd(weight, lane);
+    }
+  for (int r = 0; r < R; r++)
+    for (int lane = 0; lane < count; lane++)
+      from_float(scale ? sums[r][lane] * scale[lane] : sums[r][lane], to + r * stride + lane);
+}
+
+template <int R>
+static void any_tile(const Activations& x, int64_t row, const Weight& w, int64_t block) {
+  const int64_t offset = block * kBlock * x.inputs;
+  const int count = int(std::min<int64_t>(kBlock, w.outputs - block * kBlock));
+  bf16* to = w.result + row * w.outputs + block * kBlock;
+  if (w.scale) {
+    const int8_t* weight = (const int8_t*)w.data + offset;
+    const float* scale = w.scale + block * kBlock;
+#if defined(CUSTOS_AVX512_INT8)
+    tile<R>(x, row, weight, scale, w.outputs, to, count);
+#else
+    plain_tile<R>(x, row, weight, scale, w.outputs, to, count);
+#endif
+  } else {
+    const bf16* weight = (const bf16*)w.data + offset;
+#if defined(CUSTOS_AVX512_BF16)
+    tile<R>(x, row, weight, w.outputs, to, count);
+#else
+    plain_tile<R>(x, row, weight, (const float*)nullptr, w.outputs, to, count);
+#endif
+  }
+}
+
+template <int R = kRows>
+static void rest(const Activations& x, int64_t row, const Weight& w, int64_t block) {
+  if (x.rows - row == R)
+    any_tile<R>(x, row, w, block);
+  else if constexpr (R > 1)
+    rest<R - 1>(x, row, w, block);
+}
+
+static inline void one_block(const Activations& x, const Weight& w, int64_t block) {
+  int64_t row = 0;
+  for (; row + kRows <= x.rows; row += kRows) any_tile<kRows>(x, row, w, block);
+  rest(x, row, w, block);
+}
+
+// Below this many bytes of weights and rows, waking a second thread costs more than it brings.
+constexpr int64_t kSerialWork = 128 * 1024;
+
+#if defined(CUSTOS_AVX512_INT8)
+static void add_integers(Activations& x) {
+  static thread_local std::vector<int16_t> whole;
+  static thread_local std::vector<float> scales;
+  whole.resize(x.rows * x.inputs);
+  scales.resize(x.rows * x.groups());
+  x.whole = whole.data();
+  x.scales = scales.data();
+  int16_t* const to = whole.data();
+  float* const units = scales.data();
+  share(x.rows, x.rows * x.inputs > kSerialWork, [&](int64_t row) {
+    to_integers(x.data + row * x.stride, x.inputs, to + row * x.inputs, units + row * x.groups());
+  });
+}
+#endif
+
+static void linear(Activations x, const Weight* weights, int count) {
+  int64_t blocks = 0;
+  bool integers = false;
+  for (int i = 0; i < count; i++) {
+    blocks += weights[i].blocks;
+    integers |= weights[i].scale != nullptr;
+  }
+#if defined(CUSTOS_AVX512_INT8)
+  if (integers) add_integers(x);
+#endif
+  share(blocks, blocks * kBlock * x.inputs * (1 + x.rows / kRows) > kSerialWork, [&](int64_t block) {
+    const Weight* w = weights;
+    while (block >= w->blocks) block -= (w++)->blocks;
+    one_block(x, *w, block);
+  });
+}
+
+// Rows of a packed weight. Ids were checked.
+static void embedding(const int64_t* ids, int64_t count, const void* weight, const float* scale, int64_t width,
+                      bf16* result) {
+  const int64_t pairs = (width + 1) / 2;
+  share(count, count * width > kSerialWork, [&](int64_t i) {
+    const int64_t first = ids[i] / kBlock * pairs * kBlock + ids[i] % kBlock;
+    for (int64_t k = 0; k < width; k++) {
+      const int64_t place = 2 * (first + k / 2 * kBlock) + k % 2;
+      if (scale)
+        from_float(((const int8_t*)weight)[place] * scale[ids[i]], result + i * width + k);
+      else
+        result[i * width + k] = ((const bf16*)weight)[place];
+    }
+  });
+}
+
+}  // namespace custos
