@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 
+from inference.engine.attention import probe_layers
+from inference.engine.blocks import BlockManager
 from inference.engine.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -21,71 +22,71 @@ from inference.engine.errors import (
     OutOfMemory,
     StepFailed,
 )
+from inference.engine.memory import BLOCK_SIZE, blocks_that_fit
+from inference.engine.pace import Pace
 from inference.engine.request import Request
-from inference.engine.runner import Runner
-from inference.engine.scheduler import Scheduler
+from inference.engine.runner import Forward, Runner, num_rows
+from inference.engine.sampler import Sampled, verify_rows
+from inference.engine.scheduler_next import Scheduler, Work
 from inference.engine.sequence import Sequence
+from inference.engine.speculation import Speculation
 from inference.engine.stream import Stream
 
 logger = logging.getLogger("custos.inference.engine")
 
+# A prompt chunk that does not fit in memory is tried again at half its size, down to this many tokens.
+_SMALLEST_CHUNK = 16
+
+_Outcome = tuple[Work[Sequence], torch.Tensor | Exception]
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_context` and `prefill_tokens` are in tokens, the others in requests."""
+    """`max_running` and `max_waiting` count requests; `token_budget` is the most tokens of one step.
+
+    `kv_bytes` bounds the memory for keys and values; None: half of what is free at the start.
+    """
 
     max_context: int
-    max_running: int = 16
-    max_waiting: int = 64
-    prefill_tokens: int = 512
-
-
-def fitting_requests(model: Any, max_context: int) -> int:
-    """How many requests of full length have room for their keys and values in half the free memory.
-
-    Twice what they hold is reckoned with: a step keeps the old cache until the new one is complete.
-    """
-    config = model.config.get_text_config(decoder=True)
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    per_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize  # keys and values
-    if model.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(model.device)
-    else:
-        free = psutil.virtual_memory().available
-    return max(1, int(free // 2 // (2 * per_token * max_context)))
+    max_running: int = 64
+    max_waiting: int = 256
+    token_budget: int = 256
+    kv_bytes: int | None = None
+    speculate: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A moment's view. `num_cached_tokens` is 0 when idle; `seconds_since_step` is 0 then, too.
+    """A moment's view. `seconds_since_step` is 0 when idle.
 
     Prefix, draft and preemption counts only grow; `prefix_*`, `draft_tokens` and `accepted_tokens`
     are in tokens. `graph` is "eager" or "compiled", `precision` that of the weights.
+    `peak_memory_bytes` is what the device had in use at most, as of the last time it ran out; 0: never.
     """
 
     running: int
     waiting: int
     max_running: int
     max_waiting: int
-    num_cached_tokens: int
     steps: int
     seconds_since_step: float
     alive: bool
-    kv_blocks_total: int = 0
-    kv_blocks_used: int = 0
-    kv_blocks_cached: int = 0
-    prefix_queries: int = 0
-    prefix_hits: int = 0
-    preemptions: int = 0
-    draft_tokens: int = 0
-    accepted_tokens: int = 0
-    graph: str = "eager"
+    kv_blocks_total: int
+    kv_blocks_used: int
+    kv_blocks_cached: int
+    prefix_queries: int
+    prefix_hits: int
+    preemptions: int
+    draft_tokens: int
+    accepted_tokens: int
+    out_of_memory: int
+    peak_memory_bytes: int
+    graph: str
     precision: str = ""
 
 
 class Engine:
-    """Owns the model from now on.
+    """Owns the model from now on; it must have been loaded with `attention.NAME` as its attention.
 
     `on_step(seconds, rows, num_tokens)` is called after each step, in its thread: requests worked on
     and tokens computed for them.
@@ -105,21 +106,36 @@ class Engine:
         self._eos_token_ids = eos_token_ids
         self._vocabulary = int(model.get_input_embeddings().num_embeddings)
         self._on_step = on_step
-        self._precision = str(model.dtype).removeprefix("torch.")
-        self._runner = Runner(model)
-        self._scheduler = Scheduler(
+        layers = probe_layers(model)
+        self._blocks = BlockManager(
+            blocks_that_fit(
+                model,
+                layers,
+                limit_bytes=limits.kv_bytes,
+                wanted_tokens=limits.max_running * limits.max_context,
+            ),
+            BLOCK_SIZE,
+        )
+        self._runner = Runner(model, layers, num_blocks=self._blocks.num_blocks)
+        self._pace = Pace(most=limits.token_budget)
+        self._speculation = Speculation(enabled=limits.speculate)
+        self._scheduler: Scheduler[Sequence] = Scheduler(
+            self._blocks,
             max_running=limits.max_running,
             max_waiting=limits.max_waiting,
-            prefill_tokens=limits.prefill_tokens,
+            token_budget=limits.token_budget,
+            max_prefill_tokens=self._pace.prefill_tokens,
         )
         self._changed = threading.Condition()  # Guards the scheduler and `_closing`.
         self._closing = False
         self._steps = 0
+        self._out_of_memory = 0
+        self._peak_memory = 0
         self._last_step = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    # --- Called from event loops ----------------------------------------------------------------
+    # --- Called from other threads ----------------------------------------------------------------
 
     def submit(self, request: Request) -> Stream:
         """Put a request in line; call from the event loop that will read the stream.
@@ -157,30 +173,57 @@ class Engine:
                 f"may have {request.sampling.max_tokens}. Shorten the conversation or lower max_tokens."
             )
 
+    def use(self, forward: Forward) -> None:
+        """Compute with a compiled forward from the next step on."""
+        self._runner.use(forward)
+        self._pace.forget()
+
     def stats(self) -> Stats:
         with self._changed:
-            idle = self._scheduler.is_idle
+            scheduler, blocks = self._scheduler, self._blocks
             return Stats(
-                running=len(self._scheduler.running),
-                waiting=len(self._scheduler.waiting),
+                running=scheduler.num_running,
+                waiting=scheduler.num_waiting,
                 max_running=self.limits.max_running,
                 max_waiting=self.limits.max_waiting,
-                num_cached_tokens=self._runner.num_cached_tokens,
                 steps=self._steps,
-                seconds_since_step=0.0 if idle else time.monotonic() - self._last_step,
+                seconds_since_step=0.0 if scheduler.is_idle else time.monotonic() - self._last_step,
                 alive=self._thread.is_alive(),
-                precision=self._precision,
+                kv_blocks_total=blocks.num_blocks,
+                kv_blocks_used=blocks.num_used,
+                kv_blocks_cached=blocks.num_cached,
+                prefix_queries=blocks.prefix_queries,
+                prefix_hits=blocks.prefix_hits,
+                preemptions=scheduler.num_preemptions,
+                draft_tokens=self._speculation.num_drafted,
+                accepted_tokens=self._speculation.num_accepted,
+                out_of_memory=self._out_of_memory,
+                peak_memory_bytes=self._peak_memory,
+                graph="compiled" if self._runner.is_compiled else "eager",
             )
 
-    def close(self, timeout: float = 3.0) -> None:
-        """End every stream with EngineStopped and stop the thread. Blocks up to `timeout` seconds."""
+    def check(self) -> None:
+        """Assert that the books of the key/value memory balance; for tests."""
+        with self._changed:
+            self._blocks.check()
+
+    def reset_prefix_cache(self) -> None:
+        """Forget all prefixes, so that the next prompts are computed in full."""
+        with self._changed:
+            self._blocks.reset_prefix_cache()
+
+    def close(self, timeout: float = 3.0, reason: EngineError | None = None) -> None:
+        """End every stream with `reason` (EngineStopped) and stop the thread. Blocks up to `timeout` seconds.
+
+        A thread that hangs in a step is left behind; should it ever return, it ends.
+        """
         with self._changed:
             self._closing = True
-            self._fail_everyone(EngineStopped())
+            self._fail_everyone(reason or EngineStopped())
             self._changed.notify()
         self._thread.join(timeout)
 
-    # --- The engine's thread --------------------------------------------------------------------
+    # --- The engine's thread ------------------------------------------------------------------------
 
     def _run(self) -> None:
         while True:
@@ -195,86 +238,140 @@ class Engine:
                 # can be trusted, so start clean rather than die.
                 logger.exception("A step failed outside any request; ending all running requests.")
                 with self._changed:
-                    self._runner.release_all()
                     self._fail_everyone(StepFailed("The engine failed; try again."))
-        self._runner.release_all()
+                    self._blocks.reset_prefix_cache()
+        self._runner.close()
 
     def _step(self) -> None:
-        """Drop the cancelled, admit the waiting, decode everyone one token, then prompts' next chunks."""
+        """Drop the cancelled, plan, compute, pick tokens, send them."""
         started = time.monotonic()
         with self._changed:
             cancelled = self._scheduler.remove_cancelled()
-            admitted = self._scheduler.admit()
-            chunks = self._scheduler.prefill_chunks()
+            self._speculation.propose(self._scheduler.running)
+            self._scheduler.max_prefill_tokens = self._pace.prefill_tokens
+            step = self._scheduler.schedule()
         for sequence in cancelled:
             sequence.finish("cancelled")
         self._end(cancelled)
-        for sequence in admitted:
-            sequence.stream.admitted_at = started
-        rows = len(self._runner.decoding) + len(chunks)
-        computed = len(self._runner.decoding) + sum(size for _, size in chunks)
-        ended = self._decode() if self._runner.decoding else []
-        for sequence, num_tokens in chunks:
-            ended += self._prefill(sequence, num_tokens)
-        self._end(ended)
+        for sequence in step.admitted:
+            if sequence.stream.admitted_at is None:
+                sequence.stream.admitted_at = started
+        if not step.work:
+            return
+        num_tokens = step.num_tokens
+        num_decodes = sum(work.sequence.num_completion_tokens > 0 for work in step.work)
+        self._end(self._take(self._compute(step.work)))
         self._steps += 1
         self._last_step = time.monotonic()
-        if rows:
-            self._on_step(self._last_step - started, rows, computed)
+        self._pace.observe(self._last_step - started, num_tokens=num_tokens, num_decodes=num_decodes)
+        self._on_step(self._last_step - started, len(step.work), num_tokens)
 
-    def _decode(self) -> list[Sequence]:
-        """One token for every decoding sequence; returns those that ended."""
+    # --- Computing, and what may go wrong ------------------------------------------------------------
+
+    def _compute(self, work: list[Work[Sequence]]) -> list[_Outcome]:
+        """Each item's logits (rows, V), or the exception that it alone causes.
+
+        A failed pass has changed nothing, so its halves are run again, down to single items.
+        """
+        failure: Exception | None = None
         try:
-            outcome = self._runner.decode()
+            logits = self._runner.run(work)
         except Exception as error:
-            return [self._fail(self._runner.decoding[0], error)]
-        greedy = [
-            row
-            for row, (sequence, logits) in enumerate(outcome)
-            if isinstance(logits, torch.Tensor) and sequence.sampler.is_plain_greedy
-        ]
-        # Argmax over the stacked greedy rows at once: one transfer from the device instead of many.
-        tokens: dict[int, int] = {}
-        if greedy:
-            stacked = torch.stack([outcome[row][1] for row in greedy])  # type: ignore[misc]
-            tokens = dict(zip(greedy, stacked.argmax(-1).tolist(), strict=True))
-        ended = []
-        for row, (sequence, logits) in enumerate(outcome):
-            if isinstance(logits, Exception):
-                ended.append(self._fail(sequence, logits))
-            elif self._advance(sequence, logits, tokens.get(row)):
-                ended.append(sequence)
-        return ended
+            failure = error
+        if failure is None:
+            rows = torch.split(logits, [num_rows(item) for item in work])
+            return list(zip(work, rows, strict=True))
+        # Outside the handler, so that what the failed try still held is freed.
+        if _is_out_of_memory(failure):
+            self._note_out_of_memory(work)
+        if len(work) > 1:
+            middle = len(work) // 2
+            return self._compute(work[:middle]) + self._compute(work[middle:])
+        item = work[0]
+        if _is_out_of_memory(failure) and item.num_tokens > _SMALLEST_CHUNK:
+            # The other half is planned again in the next step, whose budget is halved now.
+            return self._compute([Work(item.sequence, item.num_tokens // 2)])
+        return [(item, failure)]
 
-    def _prefill(self, sequence: Sequence, num_tokens: int) -> list[Sequence]:
-        """A chunk of a prompt, and the first token after the last chunk; returns it if it ended."""
-        try:
-            logits = self._runner.prefill(sequence, num_tokens)
-        except Exception as error:
-            return [self._fail(sequence, error)]
-        return [sequence] if logits is not None and self._advance(sequence, logits) else []
+    def _note_out_of_memory(self, work: list[Work[Sequence]]) -> None:
+        num_tokens = sum(item.num_tokens for item in work)
+        self._out_of_memory += 1
+        if torch.cuda.is_available():
+            self._peak_memory = torch.cuda.max_memory_allocated()
+            torch.cuda.empty_cache()
+        with self._changed:
+            self._scheduler.limit_budget(num_tokens // 2)
+        logger.warning(
+            "Out of memory in a step of %d tokens for %d requests (peak %d bytes); trying less.",
+            num_tokens,
+            len(work),
+            self._peak_memory,
+        )
 
-    def _advance(self, sequence: Sequence, logits: torch.Tensor, token: int | None = None) -> bool:
-        """Sample unless `token` is given, and send it. True when the sequence ended, well or badly."""
-        try:
-            return sequence.accept(sequence.sampler.sample(logits) if token is None else token)
-        except Exception as error:
-            self._fail(sequence, error)
-            return True
-
-    def _fail(self, sequence: Sequence, error: Exception) -> Sequence:
-        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
-            logger.warning("Request %s ran out of memory.", sequence.request.id)
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        if _is_out_of_memory(error):
             failure: EngineError = OutOfMemory()
+        elif isinstance(error, EngineError):
+            failure = error
         else:
             logger.error("Request %s failed.", sequence.request.id, exc_info=error)
             failure = StepFailed("The model failed on this request; try again, or shorten it.")
         sequence.outcome = failure
-        return sequence
+
+    # --- From logits to tokens ------------------------------------------------------------------------
+
+    def _take(self, outcomes: list[_Outcome]) -> list[Sequence]:
+        """Pick and send the next tokens; returns the sequences that ended."""
+        choosing: list[tuple[Work[Sequence], torch.Tensor]] = []
+        for work, logits in outcomes:
+            if isinstance(logits, Exception):
+                self._fail(work.sequence, logits)
+            elif len(logits):
+                choosing.append((work, logits))
+            else:
+                self._advance(work, work.num_tokens)
+        self._choose(choosing)
+        return [work.sequence for work, _ in outcomes if work.sequence.outcome is not None]
+
+    def _choose(self, items: list[tuple[Work[Sequence], torch.Tensor]]) -> None:
+        """Check the drafts and take the tokens after them; of all at once, or of each alone if that fails."""
+        if not items:
+            return
+        drafts = [work.sequence.draft_ids[: len(logits) - 1] for work, logits in items]
+        try:
+            picked = verify_rows(
+                torch.cat([logits for _, logits in items]),
+                [work.sequence.sampler for work, _ in items],
+                drafts,
+            )
+        except Exception as error:
+            if len(items) == 1:
+                self._fail(items[0][0].sequence, error)
+            else:
+                for item in items:
+                    self._choose([item])
+            return
+        for (work, logits), draft, tokens in zip(items, drafts, picked, strict=True):
+            if draft:
+                self._speculation.learn(work.sequence, drafted=len(draft), accepted=len(tokens) - 1)
+            self._accept(work, tokens, rows=len(logits))
+
+    def _accept(self, work: Work[Sequence], picked: list[Sampled], *, rows: int) -> None:
+        """Send the tokens up to the one that ends the answer, and book what is computed for good."""
+        num_taken = 0
+        for sampled in picked:
+            num_taken += 1
+            if work.sequence.accept(sampled):
+                break
+        # All rows but one belong to drafts, all tokens taken but the last were drafts.
+        self._advance(work, work.num_tokens - rows + num_taken)
+
+    def _advance(self, work: Work[Sequence], num_computed: int) -> None:
+        with self._changed:
+            self._scheduler.advance(work, num_computed)
 
     def _end(self, sequences: list[Sequence]) -> None:
         """Free all that the sequences hold, then tell their readers: who sees the end sees it freed."""
-        self._runner.release(sequences)
         now = time.monotonic()
         with self._changed:
             for sequence in sequences:
@@ -286,3 +383,7 @@ class Engine:
     def _fail_everyone(self, error: EngineError) -> None:
         for sequence in self._scheduler.remove_all():
             sequence.stream.put(error)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

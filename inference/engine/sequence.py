@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from inference.engine.errors import EngineError
+from inference.engine.lookup import Lookup
 from inference.engine.request import Request
-from inference.engine.sampler import Sampler
+from inference.engine.sampler import Sampled, Sampler
 from inference.engine.stream import Finished, FinishReason, Stream, Token
 from inference.engine.text import Detokenizer, StopStrings
 
@@ -30,13 +30,26 @@ class Sequence:
         self.stream = stream
         self.token_ids = list(request.prompt_token_ids)
         self.num_computed_tokens = 0
-        self.sampler = Sampler(request.sampling, request.prompt_token_ids, vocabulary)
+        self.num_cached_tokens = 0  # Of the prompt, found in the prefix cache.
+        self.block_ids: list[int] = []
+        self.draft_ids: list[int] = []
+        self.lookup = Lookup()
+        enders = frozenset() if request.sampling.ignore_eos else eos_token_ids
+        self.sampler = Sampler(request.sampling, request.prompt_token_ids, vocabulary, enders)
         self.cancelled = False
         self.outcome: Finished | EngineError | None = None  # Its last event, once it has ended.
-        self.submitted_at = time.monotonic()
+        self.submitted_at = stream.submitted_at
         self._detokenizer = Detokenizer(tokenizer)
         self._stops = StopStrings(request.sampling.stop)
-        self._eos_token_ids = frozenset() if request.sampling.ignore_eos else eos_token_ids
+        self._enders = enders | request.sampling.stop_token_ids
+
+    @property
+    def tenant(self) -> str:
+        return self.request.tenant
+
+    @property
+    def priority(self) -> int:
+        return self.request.priority
 
     @property
     def num_tokens(self) -> int:
@@ -46,14 +59,15 @@ class Sequence:
     def num_completion_tokens(self) -> int:
         return len(self.token_ids) - len(self.request.prompt_token_ids)
 
-    def accept(self, token: int) -> bool:
-        """Take a newly sampled token and send what it shows. True when it ended the answer."""
+    def accept(self, sampled: Sampled) -> bool:
+        """Take a newly chosen token and send what it shows. True when it ended the answer."""
+        token = sampled.token
         self.token_ids.append(token)
-        if token in self._eos_token_ids:
+        if token in self._enders:
             self.finish("stop", self._stops.flush())
             return True
         text, stopped = self._stops.push(self._detokenizer.push(token))
-        self.stream.put(Token(token, text))
+        self.stream.put(Token(token, text, sampled.logprobs))
         if stopped:
             self.finish("stop")
         elif self.num_completion_tokens >= self.request.sampling.max_tokens:
@@ -64,5 +78,10 @@ class Sequence:
 
     def finish(self, reason: FinishReason, text: str = "") -> None:
         """Settle the last event; the engine sends it once everything the request held is free."""
-        prompt_tokens = len(self.request.prompt_token_ids)
-        self.outcome = Finished(reason, text, prompt_tokens, self.num_completion_tokens, cached_tokens=0)
+        self.outcome = Finished(
+            reason,
+            text,
+            prompt_tokens=len(self.request.prompt_token_ids),
+            completion_tokens=self.num_completion_tokens,
+            cached_tokens=min(self.num_cached_tokens, len(self.request.prompt_token_ids)),
+        )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from inference.models.errors import ModelError, UnsupportedModel
@@ -15,7 +16,7 @@ from inference.models.manifest import Manifest
 
 # Layers whose whole history lies in keys and values, which the engine stores. Recurrent and
 # linear-attention layers keep other state.
-_SUPPORTED_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+_SUPPORTED_LAYERS = {"full_attention", "sliding_attention"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class LoadedModel:
 
     model: PreTrainedModel
     tokenizer: Any
+    path: Path
     manifest: Manifest
     eos_token_ids: frozenset[int]
     max_context: int
@@ -36,15 +38,20 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load(folder: ModelFolder, *, dtype: torch.dtype, device: torch.device) -> LoadedModel:
-    """Load weights and tokenizer. Raises ModelError when transformers cannot or the engine could not."""
+def load(
+    folder: ModelFolder, *, dtype: torch.dtype, device: torch.device, attention: str = "sdpa"
+) -> LoadedModel:
+    """Load weights and tokenizer; `attention` is what transformers calls an attention implementation.
+
+    Raises ModelError when transformers cannot or the engine could not.
+    """
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
             folder.path,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation=attention,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -65,6 +72,7 @@ def load(folder: ModelFolder, *, dtype: torch.dtype, device: torch.device) -> Lo
     return LoadedModel(
         model=model.eval(),
         tokenizer=tokenizer,
+        path=folder.path,
         manifest=folder.manifest,
         eos_token_ids=_eos_token_ids(defaults.eos_token_id, tokenizer.eos_token_id),
         max_context=int(getattr(config, "max_position_embeddings", 0) or 2048),
@@ -72,6 +80,27 @@ def load(folder: ModelFolder, *, dtype: torch.dtype, device: torch.device) -> Lo
         default_top_p=_or(defaults.top_p if sampled else None, 1.0),
         default_top_k=int(_or(defaults.top_k if sampled else None, 0)),
     )
+
+
+def load_encoder(folder: ModelFolder, *, device: torch.device) -> PreTrainedModel:
+    """Load an encoder such as MiniLM, in float32: it is small, and its vectors are stored and compared.
+
+    Raises ModelError.
+    """
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModel.from_pretrained(
+            folder.path,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ModelError(f"transformers cannot load {folder.path}: {error}") from error
+    torch.nn.Module.to(model, device)
+    return model.eval()
 
 
 def _or(value: float | None, otherwise: float) -> float:

@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import uvicorn
 
+from inference.models.source import EMBEDDERS
 from inference.server.app import create_app
 from inference.server.service import Options, Service
 
@@ -43,11 +44,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--served-name", help="the model id clients use; default: from the model")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument("--max-running", type=_positive, default=16, help="answers generated together")
-    parser.add_argument("--max-waiting", type=_not_negative, default=64, help="requests in line before 429")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32", "int8"), default="bfloat16")
+    parser.add_argument("--max-running", type=_positive, default=64, help="answers generated together")
+    parser.add_argument("--max-waiting", type=_not_negative, default=256, help="requests in line before 429")
+    parser.add_argument(
+        "--kv-memory-mb", type=_positive, help="for keys and values; default: half of what is free"
+    )
+    parser.add_argument("--no-speculation", action="store_true", help="never guess tokens ahead")
+    parser.add_argument("--no-compile", action="store_true", help="do not compile the model: slower answers")
     parser.add_argument("--max-context", type=_positive, help="tokens; default: what the model has")
     parser.add_argument("--threads", type=_positive, help="torch threads; default: one per core")
+    parser.add_argument("--embedder", choices=EMBEDDERS, default="minilm", help="for /v1/embeddings")
     return parser.parse_args(arguments)
 
 
@@ -75,8 +82,12 @@ def main(arguments: list[str] | None = None) -> None:
             dtype=options.dtype,
             max_running=options.max_running,
             max_waiting=options.max_waiting,
+            kv_bytes=options.kv_memory_mb and options.kv_memory_mb * 1_000_000,
+            speculate=not options.no_speculation,
+            compile=not options.no_compile,
             max_context=options.max_context,
             threads=options.threads,
+            embedder=options.embedder,
         )
     )
     config = uvicorn.Config(

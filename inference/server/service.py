@@ -9,20 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference.engine.errors import ContextLengthExceeded
-from inference.engine.request import Request, SamplingParameters
-from inference.protocol import ApiError, ChatCompletionRequest, CompletionRequest, model_not_found
+from inference.protocol import ApiError
+from inference.server.embeddings import Embeddings
+from inference.server.logprobs import Vocabulary
 from inference.server.metrics import Metrics, Snapshot
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
+    from inference.engine.layers import Precision
     from inference.models.load import LoadedModel
     from inference.models.template import ChatTemplate
+    from inference.server.hosting import Host
 
 logger = logging.getLogger("custos.inference.server")
-
-# A step takes well under a second; one that takes this long hangs.
-STALLED_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +31,31 @@ class Options:
     model: str
     models_dir: Path
     served_name: str | None = None
-    dtype: str = "bfloat16"
-    max_running: int = 16
-    max_waiting: int = 64
+    dtype: Precision = "bfloat16"
+    max_running: int = 64
+    max_waiting: int = 256
+    kv_bytes: int | None = None
+    speculate: bool = True
+    compile: bool = True
     max_context: int | None = None
     threads: int | None = None
+    embedder: str = "minilm"
 
 
 class _Ready:
     """Everything that exists only once the model is loaded."""
 
-    def __init__(self, loaded: LoadedModel, engine: Engine, template: ChatTemplate, name: str) -> None:
-        self.loaded = loaded
-        self.engine = engine
+    def __init__(self, host: Host, template: ChatTemplate, name: str) -> None:
+        self.host = host
+        self.loaded = loaded = host.loaded
         self.template = template
         self.name = name
+        self.vocabulary = Vocabulary(loaded.tokenizer)
+
+    @property
+    def engine(self) -> Engine:
+        """The present one: another takes its place should it hang."""
+        return self.host.engine
 
 
 class Service:
@@ -55,6 +64,7 @@ class Service:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.metrics = Metrics(self._snapshot)
+        self.embeddings = Embeddings(options.embedder, options.models_dir, self.metrics)
         self.started_at = int(time.time())
         self._ready: _Ready | None = None
         self._failure = ""
@@ -67,22 +77,26 @@ class Service:
 
     def _load(self) -> None:
         started = time.monotonic()
+        preparing = threading.Thread(target=self.embeddings.prepare, name="prepare-embedder", daemon=True)
+        preparing.start()
         try:
             ready = _load(self.options, self.metrics)
         except Exception as error:  # Whatever it was, the operator reads it in /health and the log.
             self._failure = f"{type(error).__name__}: {error}"
             logger.exception("The model %s could not be loaded.", self.options.model)
             return
+        preparing.join()  # Done long ago; so that who is told "ready" finds both models.
         self._ready = ready
         if self._closed:
-            ready.engine.close()
+            ready.host.close()
         logger.info("Model %s is ready after %.1f s.", ready.name, time.monotonic() - started)
 
     def close(self) -> None:
         """End all streams with an error and stop the engine; blocks up to 3 s."""
         self._closed = True
         if self._ready is not None:
-            self._ready.engine.close()
+            self._ready.host.close()
+        self.embeddings.close()
 
     # --- State ----------------------------------------------------------------------------------
 
@@ -99,6 +113,9 @@ class Service:
             "running": stats.running if stats else 0,
             "waiting": stats.waiting if stats else 0,
             "capacity": {"running": self._max_running(), "waiting": self.options.max_waiting},
+            "graph": self._ready.host.graph.state if self._ready else "eager",
+            "graph_detail": self._ready.host.graph.detail if self._ready else "",
+            "restarts": self._ready.host.num_restarts if self._ready else 0,
             "detail": detail,
         }
 
@@ -110,9 +127,7 @@ class Service:
         stats = self._ready.engine.stats()
         if not stats.alive:
             return "failed", "The engine has stopped."
-        if stats.seconds_since_step > STALLED_SECONDS:
-            return "failed", f"The engine has not moved for {stats.seconds_since_step:.0f} s."
-        return "ready", ""
+        return "ready", self._ready.host.last_restart
 
     def _max_running(self) -> int:
         return self._ready.engine.limits.max_running if self._ready else self.options.max_running
@@ -136,7 +151,7 @@ class Service:
         return self._ready
 
     def models(self) -> list[dict[str, Any]]:
-        """The entries of /v1/models: the one model, once it is loaded."""
+        """The entries of /v1/models: the language model, once it is loaded, then the embedding model."""
         if self._ready is None:
             return []
         return [
@@ -147,93 +162,37 @@ class Service:
                 "owned_by": "custos",
                 "digest": self._ready.loaded.manifest.digest,
                 "max_context": self._ready.engine.limits.max_context,
-            }
+            },
+            *self.embeddings.entries(self.started_at),
         ]
-
-    # --- Requests -------------------------------------------------------------------------------
-
-    def engine_request(
-        self, wire: ChatCompletionRequest | CompletionRequest, *, request_id: str, tenant: str
-    ) -> Request:
-        """Tokenise and fill in defaults; takes up to a second on long prompts, so call it in a thread.
-
-        Raises ApiError.
-        """
-        ready = self.ready()
-        if wire.model != ready.name:
-            raise model_not_found(wire.model)
-        if isinstance(wire, ChatCompletionRequest):
-            prompt = ready.template.encode_chat([message.model_dump() for message in wire.messages])
-        elif isinstance(wire.prompt, str):
-            prompt = ready.template.encode_text(wire.prompt)
-        else:
-            prompt = wire.prompt
-        return Request(request_id, tuple(prompt), _sampling(wire, len(prompt), ready), cache_salt=tenant)
-
-
-def _sampling(
-    wire: ChatCompletionRequest | CompletionRequest, prompt_tokens: int, ready: _Ready
-) -> SamplingParameters:
-    """The request's wishes, and the model's own defaults where it has none."""
-    room = ready.engine.limits.max_context - prompt_tokens
-    if room < 1:
-        raise ContextLengthExceeded(
-            f"The prompt has {prompt_tokens} tokens, but the model's context holds "
-            f"{ready.engine.limits.max_context}. Shorten the conversation."
-        )
-
-    def given(value: Any, otherwise: Any) -> Any:
-        return otherwise if value is None else value
-
-    return SamplingParameters(
-        max_tokens=given(wire.token_limit, room),
-        temperature=given(wire.temperature, ready.loaded.default_temperature),
-        top_p=given(wire.top_p, ready.loaded.default_top_p),
-        top_k=given(wire.top_k, ready.loaded.default_top_k),
-        seed=wire.seed,
-        stop=tuple(wire.stop),
-        frequency_penalty=given(wire.frequency_penalty, 0.0),
-        presence_penalty=given(wire.presence_penalty, 0.0),
-        repetition_penalty=given(wire.repetition_penalty, 1.0),
-        ignore_eos=bool(wire.ignore_eos),
-    )
 
 
 def _load(options: Options, metrics: Metrics) -> _Ready:
-    """Everything slow: importing torch (4 s), converting (once), verifying, loading, a first run."""
+    """Everything slow, beginning with the import of torch (4 s); see `hosting.load_host`."""
     import torch
 
-    from inference.engine.engine import Engine, Limits, fitting_requests
-    from inference.models.folder import prepare
-    from inference.models.load import choose_device, load
-    from inference.models.source import parse_source
+    from inference.engine.engine import Limits
     from inference.models.template import ChatTemplate
+    from inference.server.hosting import load_host
+
+    def limits(loaded: LoadedModel) -> Limits:
+        return Limits(
+            max_context=min(loaded.max_context, options.max_context or loaded.max_context),
+            max_running=options.max_running,
+            max_waiting=options.max_waiting,
+            kv_bytes=options.kv_bytes,
+            speculate=options.speculate,
+        )
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    folder = prepare(parse_source(options.model), options.models_dir)
-    loaded = load(folder, dtype=getattr(torch, options.dtype), device=choose_device())
-    max_context = min(loaded.max_context, options.max_context or loaded.max_context)
-    max_running = min(options.max_running, fitting_requests(loaded.model, max_context))
-    if max_running < options.max_running:
-        logger.warning("Memory allows %d answers together, not %d.", max_running, options.max_running)
-    engine = Engine(
-        loaded.model,
-        loaded.tokenizer,
-        eos_token_ids=loaded.eos_token_ids,
-        limits=Limits(max_context, max_running=max_running, max_waiting=options.max_waiting),
+    host = load_host(
+        model=options.model,
+        models_dir=options.models_dir,
+        precision=options.dtype,
+        compile_graph=options.compile,
+        limits=limits,
         on_step=metrics.observe_step,
     )
-    _warm_up(engine)
-    return _Ready(loaded, engine, ChatTemplate(loaded.tokenizer), options.served_name or loaded.manifest.name)
-
-
-def _warm_up(engine: Engine) -> None:
-    """Two tokens, so that the first user does not wait for torch's first-use work."""
-    import asyncio
-
-    async def run() -> None:
-        async for _ in engine.submit(Request("warm-up", (0,), SamplingParameters(2, temperature=0))):
-            pass
-
-    asyncio.run(run())
+    template = ChatTemplate(host.loaded.tokenizer)
+    return _Ready(host, template, options.served_name or host.loaded.manifest.name)

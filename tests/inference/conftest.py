@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from inference.engine.attention import NAME
 from inference.engine.engine import Engine, Limits
 from inference.engine.request import Request, SamplingParameters
 from inference.engine.stream import Finished, Stream, Token
@@ -86,6 +88,13 @@ def tiny_folder(tiny_model: LlamaForCausalLM, tokenizer: Any, tmp_path_factory: 
 EngineMaker = Callable[..., Engine]
 
 
+def served(model: Any) -> Any:
+    """A copy that attends by the engine's own attention; the original stays what `generate` is asked of."""
+    copied = copy.deepcopy(model)
+    copied.set_attn_implementation(NAME)
+    return copied
+
+
 @pytest.fixture
 def make_engine(tokenizer: Any) -> Iterator[EngineMaker]:
     """Engines that are closed, and proven empty, when the test ends."""
@@ -93,13 +102,15 @@ def make_engine(tokenizer: Any) -> Iterator[EngineMaker]:
 
     def make(model: Any, *, eos: frozenset[int] = frozenset({2}), **limits: int) -> Engine:
         limits.setdefault("max_context", 4096)
-        engines.append(Engine(model, tokenizer, eos_token_ids=eos, limits=Limits(**limits)))
+        engines.append(Engine(served(model), tokenizer, eos_token_ids=eos, limits=Limits(**limits)))
         return engines[-1]
 
     yield make
     for engine in engines:
         engine.close()
-        assert engine.stats().num_cached_tokens == 0
+        engine.check()
+        stats = engine.stats()
+        assert stats.kv_blocks_used == 0
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""The memory that holds keys and values: one pool of blocks a layer, sized from what is free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+import torch
+
+from inference.engine.attention import LayerShape
+from inference.engine.kernels.ops import new_handle
+
+BLOCK_SIZE = 16  # Tokens. Small enough to share most of a prefix, large enough to be read in one go.
+
+
+class KeyValueMemory:
+    """`num_blocks` blocks of BLOCK_SIZE tokens in every layer, known to the attention by `handle`.
+
+    On a CPU the system commits a page when it is first written, so an idle pool costs next to nothing.
+    """
+
+    def __init__(
+        self, layers: dict[int, LayerShape], *, num_blocks: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        def pool(heads: int, size: int) -> torch.Tensor:
+            return torch.zeros((num_blocks, heads, BLOCK_SIZE, size), dtype=dtype, device=device)
+
+        self.num_blocks = num_blocks
+        self.number = new_handle()
+        self.handle = torch.tensor([self.number])  # (1,), on the CPU: read by code, not by kernels.
+        shapes = [layers[index] for index in range(len(layers))]
+        torch.ops.custos.bind_cache(
+            self.number,
+            [pool(shape.heads, shape.key) for shape in shapes],
+            [pool(shape.heads, shape.value) for shape in shapes],
+        )
+
+    def close(self) -> None:
+        """Give the memory back; no step may follow."""
+        torch.ops.custos.release_cache(self.number)
+
+
+def bytes_per_block(layers: dict[int, LayerShape], dtype: torch.dtype) -> int:
+    per_token = sum(shape.heads * (shape.key + shape.value) for shape in layers.values())
+    return BLOCK_SIZE * per_token * dtype.itemsize
+
+
+def blocks_that_fit(
+    model: Any, layers: dict[int, LayerShape], *, limit_bytes: int | None, wanted_tokens: int
+) -> int:
+    """As many blocks as `limit_bytes` (default: half of what is free now) hold, and no more than `wanted_tokens` need.
+
+    At least one block, so that a small machine fails requests rather than the start.
+    """
+    if limit_bytes is None:
+        limit_bytes = free_bytes(model.device) // 2
+    wanted = -(-wanted_tokens // BLOCK_SIZE)
+    return max(1, min(wanted, limit_bytes // bytes_per_block(layers, model.dtype)))
+
+
+def free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
