@@ -244,7 +244,7 @@ class CompletionRequest(_GenerationRequest):
         return self.max_tokens
 
 
-RequestType = TypeVar("RequestType", bound=_GenerationRequest)
+RequestType = TypeVar("RequestType", bound=BaseModel)
 
 
 def parse_request(kind: type[RequestType], body: bytes) -> RequestType:

@@ -132,10 +132,19 @@ def _pin_folder(source: FolderSource, models_dir: Path) -> ModelFolder:
                 name=source.name,
                 source=source.origin,
                 dtype=str(_config(source.path).get("dtype") or "unknown"),
-                licence="unknown",
+                licence=source.licence,
             )
+            _check_listed(source, manifest)
             manifest.write(pin)
     return ModelFolder(source.path, manifest)
+
+
+def _check_listed(source: FolderSource, manifest: Manifest) -> None:
+    for name, digest in manifest.files.items():
+        if source.listed is not None and source.listed.get(name) != digest:
+            raise DigestMismatch(
+                f"{source.path / name} is not the file its package lists; reinstall the package."
+            )
 
 
 def _check_layout(folder: Path) -> None:

