@@ -74,7 +74,7 @@ def load_graph(path: Path, model: PreTrainedModel) -> Forward:
     """The compiled step with the weights of `model`. Raises GraphUnavailable unless it agrees with the model."""
     eager = StepModel(model)
     try:
-        loader = torch._inductor.aoti_load_package(str(path)).loader  # type: ignore[attr-defined]
+        loader = torch._inductor.aoti_load_package(str(path)).loader
         known = {**dict(eager.named_parameters(remove_duplicate=False)), **dict(eager.named_buffers())}
         wanted = loader.get_constant_fqns()
         unknown = [name for name in wanted if name not in known]
@@ -160,7 +160,7 @@ def compile_graph(step: StepModel, output: Path, kernels: Status) -> None:
     )
     _join_linears(program.graph_module.graph)
     program.graph_module.recompile()
-    torch._inductor.aoti_compile_and_package(  # type: ignore[attr-defined]
+    torch._inductor.aoti_compile_and_package(
         program,
         package_path=str(output),
         inductor_configs={

@@ -122,7 +122,7 @@ def _replace(model: PreTrainedModel, *, int8: bool, packed: bool) -> int:
     if tied:
         new_head = model.get_output_embeddings()
         if isinstance(new_head, PackedLinear):
-            model.set_input_embeddings(PackedEmbedding(new_head, embedding.embedding_dim))
+            model.set_input_embeddings(PackedEmbedding(new_head, embedding.weight.shape[1]))
         elif isinstance(new_head, Int8Linear):
             shared = Int8Embedding(new_head.weight, new_head.scale)
             shared.weight, shared.scale = new_head.weight, new_head.scale

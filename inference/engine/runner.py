@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,7 +60,7 @@ class Runner:
         self._forward, self.is_compiled = forward, True
 
     @torch.inference_mode()
-    def run(self, work: list[Item]) -> torch.Tensor:
+    def run(self, work: Sequence[Item]) -> torch.Tensor:
         """Compute the work and store its keys and values.
 
         Returns logits (R, V): for each item, in order, as many rows as `num_rows(item)` says. Raises
