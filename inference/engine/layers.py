@@ -7,7 +7,7 @@ Everything else of the model stays transformers' own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -105,8 +105,10 @@ def weight_bytes(model: nn.Module) -> int:
 
 
 def _replace(model: PreTrainedModel, *, int8: bool, packed: bool) -> int:
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    embedding: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
     tied = head is not None and embedding.weight is head.weight and type(embedding) is nn.Embedding
+    width = int(embedding.weight.shape[1])
     count = 0
     places = [(parent, name) for parent in model.modules() for name, _ in parent.named_children()]
     for parent, name in places:
@@ -122,7 +124,7 @@ def _replace(model: PreTrainedModel, *, int8: bool, packed: bool) -> int:
     if tied:
         new_head = model.get_output_embeddings()
         if isinstance(new_head, PackedLinear):
-            model.set_input_embeddings(PackedEmbedding(new_head, embedding.weight.shape[1]))
+            model.set_input_embeddings(PackedEmbedding(new_head, width))
         elif isinstance(new_head, Int8Linear):
             shared = Int8Embedding(new_head.weight, new_head.scale)
             shared.weight, shared.scale = new_head.weight, new_head.scale
