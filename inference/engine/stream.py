@@ -9,9 +9,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from inference.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from inference.engine.sampler import TokenLogprobs
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -22,6 +25,7 @@ class Token:
 
     id: int
     text: str
+    logprobs: TokenLogprobs | None = None
 
 
 @dataclass(frozen=True, slots=True)

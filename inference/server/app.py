@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from inference.engine.errors import EngineError
+from inference.engine.stream import Stream
 from inference.protocol import (
     MAX_BODY_BYTES,
     ApiError,
@@ -30,7 +31,9 @@ from inference.protocol import (
 from inference.protocol_text import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
 from inference.server.answers import Answer, AnswerResponse, error_response, to_api_error
 from inference.server.metrics import outcome_of
+from inference.server.requests import Wire, plan
 from inference.server.service import Service
+from inference.server.shapes import shape_of
 from inference.server.tokens import detokenize, tokenize
 
 # What may appear in a log line; anything else is replaced rather than trusted.
@@ -113,32 +116,59 @@ async def _generate(
 ) -> Response:
     """Everything that can still be answered by a status; what comes after is AnswerResponse's."""
     arrived_at = time.monotonic()
-    request_id = _request_id(request)
-    tenant = _plain_header(request, "x-custos-tenant")
     try:
         service.ready()
         wire = parse_request(kind, await _read_body(request))
-        engine_request = await asyncio.to_thread(
-            service.engine_request, wire, request_id=request_id, tenant=tenant
-        )
-        stream = service.ready().engine.submit(engine_request)
+        return AnswerResponse(await _start(service, request, wire, arrived_at))
     except (ApiError, EngineError) as error:
-        refusal = to_api_error(error) if isinstance(error, EngineError) else error
+        param = "messages" if kind is ChatCompletionRequest else "prompt"
+        refusal = to_api_error(error, param) if isinstance(error, EngineError) else error
         service.metrics.requests.labels(outcome_of(refusal.status)).inc()
         raise refusal from error
     except ClientDisconnect:
         service.metrics.requests.labels("cancelled").inc()
         return Response(status_code=499)  # Nobody is there to read it.
-    return AnswerResponse(
-        Answer(
-            wire,
-            stream,
-            request_id=request_id,
-            tenant=tenant,
-            arrived_at=arrived_at,
-            metrics=service.metrics,
-        )
+
+
+async def _start(service: Service, request: Request, wire: Wire, arrived_at: float) -> Answer:
+    """Put every choice of a request in line, or none. Raises ApiError and EngineError."""
+    request_id, tenant = _request_id(request), _plain_header(request, "x-custos-tenant")
+    ready = service.ready()
+    asked = await asyncio.to_thread(
+        plan, wire, ready, request_id=request_id, tenant=tenant, priority=_priority(request, wire)
     )
+    streams: list[Stream] = []
+    try:
+        for engine_request in asked.requests:
+            streams.append(ready.engine.submit(engine_request))
+    except EngineError:
+        for stream in streams:
+            stream.cancel()
+        raise
+    return Answer(
+        streams,
+        shape=shape_of(wire, ready.vocabulary, request_id=request_id, choices=len(streams)),
+        reading=asked.reading,
+        per_prompt=asked.per_prompt,
+        wants_stream=wire.wants_stream,
+        wants_usage=wire.wants_usage,
+        request_id=request_id,
+        tenant=tenant,
+        arrived_at=arrived_at,
+        metrics=service.metrics,
+    )
+
+
+def _priority(request: Request, wire: Wire) -> int:
+    """The header's, which a gateway sets, or else the body's."""
+    given = request.headers.get("x-custos-priority")
+    if given is None:
+        return wire.priority or 0
+    if not re.fullmatch(r"-?[0-9]{1,9}", given):
+        raise invalid_request(
+            "invalid_value", "X-Custos-Priority must be a whole number.", "X-Custos-Priority"
+        )
+    return int(given)
 
 
 async def _read_body(request: Request) -> bytes:

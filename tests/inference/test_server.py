@@ -63,7 +63,7 @@ def test_the_openai_package_completes_text_and_lists_models(server: tuple[str, s
     assert "Paris" in done.choices[0].text
     streamed = client.completions.create(model=MODEL, prompt=prompt, max_tokens=3, temperature=0, stream=True)
     assert "".join(chunk.choices[0].text for chunk in streamed) == done.choices[0].text
-    assert [model.id for model in client.models.list()][0] == MODEL
+    assert next(iter(client.models.list())).id == MODEL
     assert client.models.retrieve(MODEL).id == MODEL
 
 
@@ -86,6 +86,31 @@ def test_a_seed_reproduces_over_http(server: tuple[str, str]) -> None:
         return answer.choices[0].message.content
 
     assert draw(1) == draw(1) != draw(2)
+
+
+def test_choices_differ_and_a_seed_gives_them_again(server: tuple[str, str]) -> None:
+    def draw() -> list[str | None]:
+        answer = official(server).chat.completions.create(**CHAT, max_tokens=8, temperature=1.5, seed=5, n=3)
+        assert answer.usage is not None and answer.usage.completion_tokens <= 3 * 8
+        return [choice.message.content for choice in answer.choices]
+
+    first = draw()
+    assert len(set(first)) == 3
+    assert draw() == first
+
+
+def test_the_likeliest_token_is_what_a_greedy_answer_takes(server: tuple[str, str]) -> None:
+    answer = official(server).chat.completions.create(
+        **CHAT, max_tokens=6, temperature=0, logprobs=True, top_logprobs=2
+    )
+    [choice] = answer.choices
+    assert choice.logprobs is not None and choice.logprobs.content
+    for token in choice.logprobs.content:
+        best, second = token.top_logprobs
+        assert (token.token, token.logprob) == (best.token, best.logprob)
+        assert second.logprob <= best.logprob <= 0
+    text = b"".join(bytes(token.bytes or ()) for token in choice.logprobs.content).decode()
+    assert text.removesuffix("<|im_end|>") == choice.message.content
 
 
 # --- Refusals ------------------------------------------------------------------------------------------
@@ -159,20 +184,20 @@ async def steps_until_idle(client: httpx.AsyncClient) -> float:
     return await metric(client, "step_seconds_count") - before
 
 
-@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("stream", "n"), [(True, 1), (False, 1), (True, 3)])
 async def test_a_client_that_leaves_frees_its_place_within_a_step(
-    http: httpx.AsyncClient, stream: bool
+    http: httpx.AsyncClient, stream: bool, n: int
 ) -> None:
     cancelled = await metric(http, 'requests_total{outcome="cancelled"}')
-    asking = asyncio.ensure_future(read_all(http, CHAT | LONG | {"stream": stream}))
+    asking = asyncio.ensure_future(read_all(http, CHAT | LONG | {"stream": stream, "n": n}))
     async with asyncio.timeout(20):
-        while not (await http.get("/health")).json()["running"]:
+        while (await http.get("/health")).json()["running"] < n:
             await asyncio.sleep(0.01)
     asking.cancel()
     # The step under way and the one that drops it; one more for the news to travel.
     assert await steps_until_idle(http) <= 3
-    assert await metric(http, "cached_tokens") == 0
-    assert await metric(http, 'requests_total{outcome="cancelled"}') == cancelled + 1
+    assert await metric(http, "kv_blocks_used") == 0
+    assert await metric(http, 'requests_total{outcome="cancelled"}') == cancelled + n
 
 
 async def read_all(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
