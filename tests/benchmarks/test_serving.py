@@ -88,7 +88,7 @@ def test_what_is_no_whole_answer_is_a_problem(response: bytes) -> None:
     assert Answer.of(Reads(asked=0.0, max_tokens=9, pieces=pieces)).problem
 
 
-async def test_an_open_loop_does_not_wait_for_answers() -> None:
+async def test_an_open_loop_keeps_its_times_and_does_not_wait_for_answers() -> None:
     waiting, together = 0, 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,6 +110,7 @@ async def test_an_open_loop_does_not_wait_for_answers() -> None:
         run = await open_loop(address, [(0.0, BODY), (0.05, BODY), (0.1, BODY)])
 
     assert (run.summary()["errors"], run.summary()["output_tokens"], together) == (0, 21, 3)
+    assert min(later.asked - earlier.asked for earlier, later in pairwise(run.answers)) > 0.03
 
 
 async def test_a_server_that_is_not_there_is_a_problem_and_no_exception() -> None:
