@@ -187,10 +187,10 @@ class Metrics:
 _OUR_GAUGES = (
     ("requests_running", "Requests in the batch.", "running"),
     ("requests_waiting", "Requests in line.", "waiting"),
-    ("cached_tokens", "Tokens held for running requests.", "num_cached_tokens"),
     ("kv_blocks", "KV cache blocks there are.", "kv_blocks_total"),
     ("kv_blocks_used", "KV cache blocks of running requests.", "kv_blocks_used"),
     ("kv_blocks_cached", "KV cache blocks of no request, kept for reuse.", "kv_blocks_cached"),
+    ("peak_memory_bytes", "Most memory in use when the device last ran out.", "peak_memory_bytes"),
 )
 _VLLM_GAUGES = (
     ("num_requests_running", "Requests in the batch.", "running"),
@@ -217,9 +217,10 @@ class _OurNames(Collector):
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
+        now = self._snapshot()
         yield from self._histograms()
-        yield from self._counters()
-        yield from self._gauges(self._snapshot())
+        yield from self._counters(now.stats)
+        yield from self._gauges(now)
 
     def _histograms(self) -> Iterator[Metric]:
         m = self._metrics
@@ -233,7 +234,7 @@ class _OurNames(Collector):
         ):
             yield distribution.family(f"custos_inference_{name}", text, bounds, {})
 
-    def _counters(self) -> Iterator[Metric]:
+    def _counters(self, stats: Stats | None) -> Iterator[Metric]:
         m = self._metrics
         for name, text, tally in (
             ("prompt_tokens", "Prompt tokens of finished requests.", m.prompt_tokens),
@@ -241,6 +242,10 @@ class _OurNames(Collector):
             ("embedding_tokens", "Tokens embedded.", m.embedding_tokens),
         ):
             yield CounterMetricFamily(f"custos_inference_{name}", text, value=tally.value)
+        shortages = _read(stats, "out_of_memory")
+        yield CounterMetricFamily(
+            "custos_inference_out_of_memory", "Times the device ran out of memory.", value=shortages
+        )
 
     def _gauges(self, now: Snapshot) -> Iterator[Metric]:
         values = [(name, text, _read(now.stats, field)) for name, text, field in _OUR_GAUGES]

@@ -50,7 +50,6 @@ STATS = Stats(
     waiting=2,
     max_running=16,
     max_waiting=64,
-    num_cached_tokens=99,
     steps=1,
     seconds_since_step=0.0,
     alive=True,
@@ -62,6 +61,8 @@ STATS = Stats(
     preemptions=4,
     draft_tokens=70,
     accepted_tokens=35,
+    out_of_memory=1,
+    peak_memory_bytes=5_000,
     graph="compiled",
     precision="int8",
 )
@@ -161,7 +162,9 @@ def test_the_engines_state_is_read_at_the_scrape() -> None:
     expected |= {"spec_decode_num_draft_tokens": 70, "spec_decode_num_accepted_tokens": 35}
     for name, count in expected.items():
         assert value(text, f"vllm:{name}_total", **LABELS) == count
-    for name, count in {"kv_blocks": 200, "kv_blocks_used": 50, "kv_blocks_cached": 30}.items():
+    ours = {"kv_blocks": 200, "kv_blocks_used": 50, "kv_blocks_cached": 30}
+    ours |= {"out_of_memory_total": 1, "peak_memory_bytes": 5_000}
+    for name, count in ours.items():
         assert value(text, f"custos_inference_{name}") == count
     engine = {"model": MODEL, "graph": "compiled", "precision": "int8"}
     assert value(text, "custos_inference_engine_info", **engine) == 1
