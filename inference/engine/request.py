@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inference.engine.grammar import Grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class SamplingParameters:
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     logprobs: int | None = None
-    grammar: Any = None
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,12 +125,15 @@ class Sampler:
 
         Fewer than `len(drafts)` + 1 when the grammar forbids a draft. Leaves the state as it was.
         """
-        found = [self._position()]
-        for token in drafts:
-            if not self.accept(token):
-                break
-            found.append(self._position())
-        self._retract(drafts[: len(found) - 1])
+        found, num_accepted = [self._position()], 0
+        try:
+            for token in drafts:
+                if not self.accept(token):
+                    break
+                num_accepted += 1
+                found.append(self._position())
+        finally:
+            self._retract(drafts[:num_accepted])
         return found
 
     def _retract(self, tokens: Sequence[int]) -> None:
