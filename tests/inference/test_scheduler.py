@@ -351,11 +351,21 @@ def test_who_needs_more_than_its_share_is_overtaken_until_it_is_the_oldest() -> 
         bench.step()
         assert small.is_done
     assert big in bench.scheduler.waiting
-    for _ in range(200):
+    for number in range(200):
         while bench.scheduler.num_waiting < 8:
-            bench.add(4, 4, tenant="b")
+            bench.add(4, 3 + (number + bench.scheduler.num_waiting) % 5, tenant="b")
         bench.step()
     assert big.is_done
+
+
+def test_nobody_takes_more_than_its_share_past_who_waits_for_memory() -> None:
+    bench = Bench(num_blocks=40)
+    bench.add(32, 40, tenant="a")
+    bench.step()
+    big, large, small = (bench.add(n, 1, tenant=t) for n, t in ((140, "c"), (72, "b"), (40, "d")))
+    bench.step()  # There are 32 blocks left, and the tenants are four.
+    assert bench.scheduler.waiting == [big, large]
+    assert small in bench.scheduler.running or small.is_done
 
 
 def test_coming_in_leaves_a_block_for_each_that_runs() -> None:
