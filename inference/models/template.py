@@ -20,6 +20,9 @@ from inference.protocol import ApiError, invalid_request
 # be able to end its own frame.
 _FRAMES = {"<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"}
 
+# What OpenAI means by a function without parameters.
+NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+
 Mask = Callable[[str], str]
 
 
@@ -188,7 +191,7 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
         "function": {
             "name": function["name"],
             "description": function.get("description") or "",
-            "parameters": function.get("parameters") or {"type": "object", "properties": {}},
+            "parameters": function.get("parameters") or NO_PARAMETERS,
         },
     }
 

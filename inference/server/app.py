@@ -8,6 +8,8 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -31,13 +33,16 @@ from inference.protocol import (
 from inference.protocol_text import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
 from inference.server.answers import Answer, AnswerResponse, error_response, to_api_error
 from inference.server.metrics import outcome_of
-from inference.server.requests import Wire, plan
+from inference.server.requests import Wire, needs_grammar, plan
 from inference.server.service import Service
 from inference.server.shapes import shape_of
 from inference.server.tokens import detokenize, tokenize
 
 # What may appear in a log line; anything else is replaced rather than trusted.
 _PLAIN = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+# A schema may take seconds to compile; those who send some must not hold up those who send none.
+_GRAMMAR_THREADS = ThreadPoolExecutor(2, thread_name_prefix="grammar")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -134,9 +139,11 @@ async def _start(service: Service, request: Request, wire: Wire, arrived_at: flo
     """Put every choice of a request in line, or none. Raises ApiError and EngineError."""
     request_id, tenant = _request_id(request), _plain_header(request, "x-custos-tenant")
     ready = service.ready()
-    asked = await asyncio.to_thread(
+    planned = partial(
         plan, wire, ready, request_id=request_id, tenant=tenant, priority=_priority(request, wire)
     )
+    threads = _GRAMMAR_THREADS if needs_grammar(wire) else None
+    asked = await asyncio.get_running_loop().run_in_executor(threads, planned)
     streams: list[Stream] = []
     try:
         for engine_request in asked.requests:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference.engine.errors import ContextLengthExceeded
 from inference.engine.request import Request, SamplingParameters
+from inference.models.template import NO_PARAMETERS
 from inference.protocol import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -14,7 +15,7 @@ from inference.protocol import (
     model_not_found,
 )
 from inference.server.choices import Reading
-from inference.server.tool_calls import ToolFormat, format_of
+from inference.server.tool_calls import BARE, HERMES, ToolFormat, format_of
 
 if TYPE_CHECKING:
     from inference.engine.grammar import Grammar
@@ -33,7 +34,8 @@ class Plan:
 
 
 def plan(wire: Wire, ready: _Ready, *, request_id: str, tenant: str, priority: int) -> Plan:
-    """Tokenise and fill in defaults; takes up to a second on long prompts, so call it in a thread.
+    """Tokenise and fill in defaults; takes up to a second on long prompts, and more where it `needs_grammar`, so call it
+    in a thread.
 
     A seed s gives choice i the seed s + i, so that choices differ and yet can be had again.
     Raises ApiError and ContextLengthExceeded.
@@ -82,8 +84,7 @@ def _plan_chat(wire: ChatCompletionRequest, ready: _Ready) -> tuple[list[list[in
         )
     prompt = template.encode_chat([message.model_dump() for message in wire.messages], tools)
     opened = template.opens_thinking(prompt)
-    format = format_of(template.source)
-    grammar = _grammar(wire, ready, format)
+    grammar, format = _constraint(wire, ready, format_of(template.source))
     if grammar is not None and opened:
         prompt += template.encode_text(
             "\n</think>\n\n", special=False
@@ -96,19 +97,43 @@ def _plan_chat(wire: ChatCompletionRequest, ready: _Ready) -> tuple[list[list[in
             opens_thinking=opened if template.thinks else None,
             tool_format=format if tools else None,
             tool_names=frozenset(tool["function"]["name"] for tool in tools),
-            single_call=wire.parallel_tool_calls is False,
+            single_call=wire.parallel_tool_calls is False and grammar is None,  # A grammar sees to it itself.
         ),
     )
 
 
-def _grammar(wire: ChatCompletionRequest, ready: _Ready, format: ToolFormat) -> Grammar | None:
-    """What the answer's text must keep to; None leaves it free."""
-    for field, wanted in (("response_format", wire.wants_json), ("tool_choice", wire.must_call)):
-        if wanted:
-            raise invalid_request(
-                "unsupported_parameter", f"{field} is not supported with this value.", field
+def needs_grammar(wire: Wire) -> bool:
+    """Whether `plan` may have to compile a grammar, which can take seconds."""
+    return isinstance(wire, ChatCompletionRequest) and (wire.wants_json or wire.must_call)
+
+
+def _constraint(
+    wire: ChatCompletionRequest, ready: _Ready, format: ToolFormat
+) -> tuple[Grammar | None, ToolFormat]:
+    """What the answer must keep to (None: nothing), and the format in which its calls then come."""
+    if not needs_grammar(wire):
+        return None, format
+    from inference.engine.grammar import InvalidSchema, Tool, ToolMarkers, UnsupportedTokenizer
+
+    try:
+        grammars = ready.grammars
+        if wire.must_call:
+            tools = [
+                Tool(tool.function.name, {"type": "object", **(tool.function.parameters or NO_PARAMETERS)})
+                for tool in wire.usable_tools
+            ]
+            # Between Hermes's markers for models that know them, as plain JSON for all others.
+            markers = ToolMarkers() if format is HERMES else ToolMarkers("", "")
+            parallel = wire.parallel_tool_calls is not False
+            grammar = grammars.tool_calls(
+                tools, required=True, name=wire.named_tool, parallel=parallel, markers=markers
             )
-    return None
+            return grammar, HERMES if format is HERMES else BARE
+        wanted = wire.response_format.json_schema if wire.response_format else None
+        return grammars.json_object() if wanted is None else grammars.json_schema(wanted.json_schema), format
+    except (InvalidSchema, UnsupportedTokenizer) as error:
+        field = "tools" if wire.must_call else "response_format"
+        raise invalid_request(error.code, f"{field}: {error}", field) from error
 
 
 # --- Sampling ----------------------------------------------------------------------------------

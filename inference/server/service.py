@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from inference.server.metrics import Metrics, Snapshot
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
+    from inference.engine.grammar import GrammarCompiler
     from inference.engine.layers import Precision
     from inference.models.load import LoadedModel
     from inference.models.template import ChatTemplate
@@ -51,6 +53,13 @@ class _Ready:
         self.template = template
         self.name = name
         self.vocabulary = Vocabulary(loaded.tokenizer)
+
+    @cached_property
+    def grammars(self) -> GrammarCompiler:
+        """Made when first asked for, which takes seconds. Raises UnsupportedTokenizer."""
+        from inference.engine.grammar import GrammarCompiler
+
+        return GrammarCompiler(self.loaded.tokenizer, self.loaded.eos_token_ids)
 
     @property
     def engine(self) -> Engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from copy import copy
 from pathlib import Path
@@ -116,7 +117,11 @@ class Client:
         other.chat_template = template
         service = Service(Options(model="m", models_dir=folder))
         loaded = SimpleNamespace(
-            tokenizer=other, default_temperature=1.0, default_top_p=1.0, default_top_k=0, model=None
+            tokenizer=other,
+            eos_token_ids=frozenset({2}),
+            default_temperature=1.0,
+            default_top_p=1.0,
+            default_top_k=0,
         )
         host: Any = SimpleNamespace(loaded=loaded, engine=engine, last_restart="")
         service._ready = _Ready(host, ChatTemplate(other), "m")
@@ -544,6 +549,67 @@ async def test_a_developer_is_the_system_to_templates_that_know_only_that(wire: 
         CHAT | {"messages": [{"role": "developer", "content": "Be brief."}, *CHAT["messages"]]}
     )
     assert "<|im_start|>system\nBe brief." in prompt_of(client)
+
+
+# --- Answers that must keep to a form -----------------------------------------------------------------------
+
+CITY = tool(properties={"city": {"type": "string"}}, required=["city"], additionalProperties=False)
+BARE_CALL = '{"name": "weather", "arguments": {"city": "Paris"}}'
+MARKED_CALL = f"<tool_call>\n{BARE_CALL}\n</tool_call>"
+
+
+def allows(client: Client, text: str) -> bool:
+    """Whether the grammar that the engine was given takes `text` as a whole answer."""
+    grammar = client.engine.requests[-1].sampling.grammar
+    assert grammar is not None
+    matcher = grammar.matcher()
+    ids = client.engine.tokenizer.encode(text, add_special_tokens=False)
+    return all(matcher.accept(token) for token in ids) and matcher.is_complete
+
+
+@pytest.mark.parametrize(("template", "call"), [(QWEN, MARKED_CALL), (LLAMA, BARE_CALL)])
+async def test_a_call_that_must_be_made_is_made(wire: Wire, template: str, call: str) -> None:
+    body = CHAT | {"tools": [CITY, tool("time")]}
+    now = call.replace("weather", "time").replace('"city": "Paris"', "")
+    client = wire(call, template=template)
+    choice = (await client.whole(body | {"tool_choice": "required"})).choices[0]
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    assert allows(client, call) and allows(client, now) and allows(client, f"{call}\n{now}")
+    assert not allows(client, "No.") and not allows(client, call.replace("Paris", "").replace("city", "town"))
+    await client.whole(body | {"tool_choice": "required", "parallel_tool_calls": False})
+    assert allows(client, call) and not allows(client, f"{call}\n{now}")
+    await client.whole(body | {"tool_choice": {"type": "function", "function": {"name": "time"}}})
+    assert allows(client, now) and not allows(client, call)
+
+
+async def test_an_answer_keeps_to_a_schema(wire: Wire) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
+    client = wire('{"a": 1}')
+    format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    assert (await client.whole(CHAT | {"response_format": format})).choices[0].message.content == '{"a": 1}'
+    assert allows(client, '{"a": 1}') and not allows(client, '{"a": 3}')
+    await client.whole(CHAT | {"response_format": {"type": "json_object"}})
+    assert allows(client, '{"b": [null]}') and not allows(client, "[1]")
+    await client.whole(CHAT | {"response_format": {"type": "text"}})
+    assert client.engine.requests[-1].sampling.grammar is None
+
+
+async def test_a_model_that_would_think_first_is_told_that_it_has(wire: Wire) -> None:
+    client = wire("{}", template=R1)
+    message = (await client.whole(CHAT | {"response_format": {"type": "json_object"}})).choices[0].message
+    assert re.search(r"<assistant><think>\s+</think>\n\n$", prompt_of(client))
+    assert message.content == "{}" and not hasattr(message, "reasoning_content")
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "fish"}, {"type": "string", "pattern": "(?=x)"}, {"$ref": "http://x/y"}]
+)
+async def test_a_schema_that_cannot_be_followed_is_refused(wire: Wire, schema: dict[str, Any]) -> None:
+    format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    error = await wire("{}").refusal(CHAT | {"response_format": format})
+    assert (error["code"], error["param"]) == ("invalid_schema", "response_format")
+    forced = {"tools": [tool(properties={"a": schema})], "tool_choice": "required"}
+    assert (await wire("{}", template=QWEN).refusal(CHAT | forced))["param"] == "tools"
 
 
 # --- Silence and leaving ----------------------------------------------------------------------------------

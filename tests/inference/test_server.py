@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import openai
 import pytest
 
@@ -111,6 +112,23 @@ def test_the_likeliest_token_is_what_a_greedy_answer_takes(server: tuple[str, st
         assert second.logprob <= best.logprob <= 0
     text = b"".join(bytes(token.bytes or ()) for token in choice.logprobs.content).decode()
     assert text.removesuffix("<|im_end|>") == choice.message.content
+
+
+def test_a_small_model_keeps_to_a_schema(server: tuple[str, str]) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 12}, "grade": {"enum": [1, 2, 3]}},
+        "required": ["city", "grade"],
+        "additionalProperties": False,
+    }
+    answer = official(server).chat.completions.create(
+        **CHAT,
+        max_tokens=200,
+        temperature=1.5,
+        response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    jsonschema.validate(json.loads(answer.choices[0].message.content or ""), schema)
 
 
 # --- Refusals ------------------------------------------------------------------------------------------
