@@ -1,6 +1,7 @@
 """The audit record: what was asked and answered, by whom and with which model, written before it is delivered.
 
     record.py      the write path: begin, append, complete, record_event; fails closed
+    output.py      the form of what a model wrote: text, reasoning, tool calls, several answers
     leaf.py        the digest of a closed record, computed over ciphertext and canonical metadata
     partitions.py  one partition a day of every audit table
     selectors.py   listing and opening records; every opening is itself a record

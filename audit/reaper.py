@@ -1,6 +1,6 @@
-"""Closes orphans: records of generations whose process died before it could close them.
+"""Closes orphans: records of generations and embeddings whose process died before it could close them.
 
-A running generation keeps a heartbeat in Valkey (renewed at least every 5 s, gone after 15 s). A record without a
+A running one keeps a heartbeat in Valkey (renewed at least every 5 s, gone after 15 s). A record without a
 completion, without a heartbeat and older than 20 s has nobody left to close it; the worker looks every 15 s, so each
 is closed within 60 s of its process's death, as "interrupted", with what was recorded until then.
 """
@@ -70,14 +70,14 @@ def _orphans(tenant_id: UUID, valkey: redis.Redis, older_than: timedelta) -> lis
 
 
 def _open_records(tenant_id: UUID, until: datetime) -> list[record.Handle]:
-    """Generations begun before `until` that are not closed, oldest first."""
+    """Requests begun before `until` that are not closed, oldest first."""
     newest = first_id_at(until)
     oldest = first_id_at(_settled.get(tenant_id, _EVER))
     # Both tables are bounded: PostgreSQL does not carry bounds from one to the other, and would read whole days.
     days = {"day__gte": day_of(oldest), "day__lte": day_of(newest)}
     with tenant_scope(tenant_id):
         closed = AuditCompletion.objects.filter(**days, request_id__gte=oldest, request_id__lt=newest)
-        records = AuditRecord.objects.filter(**days, id__gte=oldest, id__lt=newest, kind=record.GENERATION)
+        records = AuditRecord.objects.filter(**days, id__gte=oldest, id__lt=newest, kind__in=record.REQUESTS)
         orphans = records.exclude(Exists(closed.filter(day=OuterRef("day"), request_id=OuterRef("id"))))
         ids = orphans.order_by("day", "id").values_list("id", flat=True)
         return [record.Handle(tenant_id, request_id) for request_id in ids]

@@ -2,6 +2,7 @@
 
     handle = begin(...)                      durable before the first token; AuditUnavailable: ask the model nothing
     sealed = append(handle, seq=1, text=…)   durable before that text is delivered; AuditUnavailable: deliver nothing
+                                             (more than the text of one answer: text in the form of audit.output)
     complete(handle, status=…, …)            once; a second call returns the first one's result
 
 Each of the three is one transaction of its own, committed when the call returns. Functions are synchronous;
@@ -29,6 +30,11 @@ from tenants.ids import day_of, time_of, uuid7
 from tenants.scope import tenant_scope
 
 GENERATION = "generation"
+EMBEDDING = "embedding"
+REQUESTS = (
+    GENERATION,
+    EMBEDDING,
+)  # What was asked of a model; all other kinds are events, closed when they are written.
 PURPOSE = "audit"
 
 # Part of what every ciphertext is bound to: bytes sealed under one meaning never open under another.
@@ -192,7 +198,7 @@ def record_event(
 
 
 def unseal_chunk(handle: Handle, seq: int, sealed: bytes) -> str:
-    """The text of what `append` returned for `seq`. Raises envelope.Tampered or envelope.KeyDestroyed."""
+    """What `append` was given as text for `seq`. Raises envelope.Tampered or envelope.KeyDestroyed."""
     with tenant_scope(handle.tenant_id):
         return open_output(handle, seq=seq, sealed=sealed)
 

@@ -13,9 +13,10 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
-from audit import leaf
+from audit import leaf, output
 from audit.models import AuditChunk, AuditCompletion, AuditRecord
-from audit.record import GENERATION, Handle, open_json, open_output, record_event
+from audit.output import Part
+from audit.record import REQUESTS, Handle, open_json, open_output, record_event
 from tenants import envelope
 from tenants.access import Actor, NotVisible, require
 from tenants.ids import day_of
@@ -47,7 +48,7 @@ class State(StrEnum):
 class RecordFilters:
     """Narrow a list; empty values do not. `user` is a label, `status` one of Status or "running".
 
-    since, until: aware; from since on, before until. kind: "" lists openings and other events as well.
+    since, until: aware; from since on, before until. kinds: none lists openings and other events as well.
     """
 
     user: str = ""
@@ -56,7 +57,7 @@ class RecordFilters:
     until: datetime | None = None
     status: str = ""
     channel: str = ""
-    kind: str = GENERATION
+    kinds: tuple[str, ...] = REQUESTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +107,14 @@ class Reading:
 class RecordView:
     """One record with its content, which is present only when `state` is intact.
 
-    input: messages, a prompt, or an event's detail. history: who opened it before, newest first.
+    input: messages, a prompt or several, or an event's detail. output: answer by answer. history: who opened it before, newest first.
     """
 
     summary: Summary
     state: State
     input: Any = None
     parameters: dict[str, Any] = field(default_factory=dict)
-    output: str = ""
+    output: list[Part] = field(default_factory=list)
     history: list[Reading] = field(default_factory=list)
 
 
@@ -159,13 +160,13 @@ def find_record(actor: Actor, request_id: UUID) -> Summary:
 
 
 def filter_choices(actor: Actor) -> FilterChoices:
-    """The users and models present in the tenant's generations. Raises NotVisible without audit.read."""
+    """The users and models present in the tenant's requests. Raises NotVisible without audit.read."""
     require(actor, AUDIT_READ)
     with tenant_scope(actor.tenant_id):
-        generations = AuditRecord.objects.filter(kind=GENERATION).order_by()
+        requests = AuditRecord.objects.filter(kind__in=REQUESTS).order_by()
         return FilterChoices(
-            users=sorted(generations.values_list("user_label", flat=True).distinct()),
-            models=sorted(generations.values_list("model", flat=True).distinct()),
+            users=sorted(requests.values_list("user_label", flat=True).distinct()),
+            models=sorted(requests.values_list("model", flat=True).distinct()),
         )
 
 
@@ -209,8 +210,8 @@ def first_id_at(time: datetime) -> UUID:
 
 
 def _filtered(filters: RecordFilters) -> QuerySet[AuditRecord]:
-    plain = {
-        "kind": filters.kind,
+    plain: dict[str, Any] = {
+        "kind__in": filters.kinds,
         "user_label": filters.user,
         "model": filters.model,
         "channel": filters.channel,
@@ -278,8 +279,9 @@ def _is_intact(record: AuditRecord, completion: AuditCompletion) -> bool:
     ) and leaf.digest(record, completion) == bytes(completion.leaf_digest)
 
 
-def _output(handle: Handle, chunks: Iterable[AuditChunk]) -> str:
-    return "".join(open_output(handle, seq=chunk.seq, sealed=chunk.sealed) for chunk in chunks)
+def _output(handle: Handle, chunks: Iterable[AuditChunk]) -> list[Part]:
+    pieces = (open_output(handle, seq=chunk.seq, sealed=chunk.sealed) for chunk in chunks)
+    return output.joined(part for piece in pieces for part in output.decode(piece))
 
 
 def _history(handle: Handle) -> list[Reading]:

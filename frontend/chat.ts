@@ -7,7 +7,7 @@ import type { ChatData, ErrorFrame, Exchange, ServerFrame } from "./chat/protoco
 import { Follower } from "./chat/scroll.ts";
 import { ChatSocket, type Connection } from "./chat/socket.ts";
 import { Store, type Answer } from "./chat/store.ts";
-import { splitThinking } from "./chat/think.ts";
+import { partsOf } from "./chat/think.ts";
 import { Thread } from "./chat/thread.ts";
 import { icon, isTyping, must, readJson } from "./lib/dom.ts";
 import { say, type Strings } from "./lib/text.ts";
@@ -305,7 +305,7 @@ class ChatPage {
     if (!answer) return;
     if (answer.status === "stopped") this.announce("announce_stopped");
     else if (answer.status !== "completed") this.announce("announce_failed");
-    else this.announce("announce_done", { text: splitThinking(answer.text, false).answer.slice(0, ANNOUNCED) });
+    else this.announce("announce_done", { text: partsOf(answer, false).answer.slice(0, ANNOUNCED) });
   }
 }
 

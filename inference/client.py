@@ -1,20 +1,22 @@
 """How the console talks to an inference service: one HTTP client, streams in, typed errors out.
 
-Imports httpx and `inference.protocol` only. Any OpenAI-compatible server can stand on the other
-side. One pooled connection set is kept per event loop, because httpx pools belong to a loop.
+Imports httpx, `inference.protocol` and the parts of an answer from `audit.output` only. Any
+OpenAI-compatible server can stand on the other side. One pooled connection set is kept per event
+loop, because httpx pools belong to a loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import httpx
 
+from audit.output import Kind, Part
 from inference.protocol import ApiError
 
 # A stream may wait this long for its next bytes; the service sends a comment line every few
@@ -26,24 +28,52 @@ _LIMITS = httpx.Limits(max_connections=512, max_keepalive_connections=32)
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """Tokens. Those served from the prefix cache are among the prompt's, those of reasoning among the answer's."""
+
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
-    """A piece of the answer; never empty, never half a character."""
+class Delta(Part):
+    """A piece of one choice's answer; never empty, never half a character.
 
-    text: str
+    `logprobs` are those of its tokens in OpenAI's shape, lists of equal length: they come with the text they are of.
+    """
+
+    logprobs: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of an answer. `finish_reason` is "stop" or "length"."""
+    """The end of an answer: each choice's "stop", "length" or "tool_calls", and the usage of all of them."""
 
-    finish_reason: str
+    finish_reasons: dict[int, str]
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The embeddings of all inputs, each an object of OpenAI's `data`, in the inputs' order."""
+
+    data: list[dict[str, Any]] = field(repr=False)
+
+
+Event = Delta | Vectors | Finished
+
+
+def joined_logprobs(pieces: Iterable[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """The logprobs of pieces of one choice that follow each other, list by list; None when there are none."""
+    whole: dict[str, Any] = {}
+    for name, value in (item for piece in pieces for item in (piece or {}).items()):
+        if isinstance(value, list):
+            whole[name] = whole.get(name) or []
+            whole[name] += value
+        else:
+            whole.setdefault(name, value)
+    return whole or None
 
 
 class InferenceError(Exception):
@@ -120,22 +150,41 @@ class InferenceClient:
         self._token = token
 
     async def stream_chat(
-        self, request: dict[str, Any], *, request_id: str = "", tenant: str = ""
-    ) -> AsyncGenerator[Delta | Finished, None]:
+        self, request: dict[str, Any], *, request_id: str = "", tenant: str = "", priority: int = 0
+    ) -> AsyncGenerator[Event, None]:
         """POST `request` (a ChatCompletionRequest as a dict) and yield Deltas, then one Finished.
 
+        Of waiting requests of one tenant those with a lower `priority` go first.
         Closing the iterator, or cancelling the task that reads it, closes the connection, which
         cancels the generation. Raises the four InferenceError kinds.
         """
-        async for item in self._stream("/v1/chat/completions", request, request_id, tenant):
+        async for item in self._stream(
+            "/v1/chat/completions", request, _headers(request_id, tenant, priority)
+        ):
             yield item
 
     async def stream_completion(
-        self, request: dict[str, Any], *, request_id: str = "", tenant: str = ""
-    ) -> AsyncGenerator[Delta | Finished, None]:
+        self, request: dict[str, Any], *, request_id: str = "", tenant: str = "", priority: int = 0
+    ) -> AsyncGenerator[Event, None]:
         """As `stream_chat`, for a CompletionRequest."""
-        async for item in self._stream("/v1/completions", request, request_id, tenant):
+        async for item in self._stream("/v1/completions", request, _headers(request_id, tenant, priority)):
             yield item
+
+    async def stream_embeddings(
+        self, request: dict[str, Any], *, request_id: str = "", tenant: str = "", priority: int = 0
+    ) -> AsyncGenerator[Event, None]:
+        """POST an OpenAI embeddings request; yields one Vectors and one Finished. Otherwise as `stream_chat`."""
+        body = await self._post("/v1/embeddings", request, _headers(request_id, tenant, priority))
+        yield Vectors(body["data"])
+        yield Finished({}, _usage(body.get("usage") or {}))
+
+    async def tokenize(self, request: dict[str, Any], *, tenant: str = "") -> dict[str, Any]:
+        """vLLM's /tokenize. Raises the first three InferenceError kinds."""
+        return await self._post("/tokenize", request, _headers(tenant=tenant))
+
+    async def detokenize(self, request: dict[str, Any], *, tenant: str = "") -> dict[str, Any]:
+        """vLLM's /detokenize. As `tokenize`."""
+        return await self._post("/detokenize", request, _headers(tenant=tenant))
 
     async def health(self) -> dict[str, Any]:
         """The service's /health; also answered while loading. Raises InferenceUnavailable."""
@@ -157,26 +206,36 @@ class InferenceClient:
     async def _get(self, path: str) -> httpx.Response:
         try:
             return await _pool().get(
-                self.base_url + path, headers=self._headers("", ""), timeout=_HEALTH_TIMEOUT
+                self.base_url + path, headers=self._authorised({}), timeout=_HEALTH_TIMEOUT
             )
         except httpx.TransportError as error:
             raise InferenceUnavailable(f"The inference service does not answer: {error!r}.") from error
 
-    def _headers(self, request_id: str, tenant: str) -> dict[str, str]:
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        if request_id:
-            headers["X-Request-Id"] = request_id
-        if tenant:
-            headers["X-Custos-Tenant"] = tenant
-        return headers
+    async def _post(self, path: str, request: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        """The JSON object that answers a request whose answer comes at once."""
+        try:
+            response = await _pool().post(
+                self.base_url + path, json=request, headers=self._authorised(headers)
+            )
+        except httpx.PoolTimeout as error:
+            raise InferenceBusy(1) from error
+        except httpx.TransportError as error:
+            raise InferenceUnavailable(f"The inference service does not answer: {error!r}.") from error
+        if response.status_code != 200:
+            await _raise_for_status(response)
+        body = _json_or_none(response.text)
+        if not isinstance(body, dict):
+            raise InferenceUnavailable(f"{path} did not answer with a JSON object.")
+        return body
+
+    def _authorised(self, headers: dict[str, str]) -> dict[str, str]:
+        return {**headers, "Authorization": f"Bearer {self._token}"} if self._token else headers
 
     async def _stream(
-        self, path: str, request: dict[str, Any], request_id: str, tenant: str
-    ) -> AsyncGenerator[Delta | Finished, None]:
+        self, path: str, request: dict[str, Any], headers: dict[str, str]
+    ) -> AsyncGenerator[Event, None]:
         body = {**request, "stream": True, "stream_options": {"include_usage": True}}
-        exchange = _pool().stream(
-            "POST", self.base_url + path, json=body, headers=self._headers(request_id, tenant)
-        )
+        exchange = _pool().stream("POST", self.base_url + path, json=body, headers=self._authorised(headers))
         try:
             response = await exchange.__aenter__()
         except httpx.PoolTimeout as error:
@@ -196,6 +255,12 @@ class InferenceClient:
             raise InferenceInterrupted(f"The connection broke mid-answer: {error!r}.") from error
         finally:
             await exchange.__aexit__(None, None, None)
+
+
+def _headers(request_id: str = "", tenant: str = "", priority: int = 0) -> dict[str, str]:
+    """What our own service reads beside the body; others ignore it."""
+    said = {"X-Request-Id": request_id, "X-Custos-Tenant": tenant, "X-Custos-Priority": str(priority or "")}
+    return {name: value for name, value in said.items() if value}
 
 
 async def _raise_for_status(response: httpx.Response) -> None:
@@ -242,8 +307,11 @@ class _AnswerReader:
     def __init__(self) -> None:
         self.done = False
         self._rest = b""
-        self._finish_reason = "stop"
+        self._finish_reasons: dict[int, str] = {}
         self._usage = Usage(0, 0)
+        self._waiting: dict[
+            int, dict[str, Any]
+        ] = {}  # By choice: logprobs of tokens whose text is yet to come.
 
     def feed(self, data: bytes) -> Iterator[Delta | Finished]:
         # Split on b"\n" only: str.splitlines would also split on U+2028 inside an answer.
@@ -255,7 +323,7 @@ class _AnswerReader:
     def _event(self, data: bytes) -> Iterator[Delta | Finished]:
         if data == b"[DONE]":
             self.done = True
-            yield Finished(self._finish_reason, self._usage)
+            yield Finished(self._finish_reasons or {0: "stop"}, self._usage)
             return
         event = _json_or_none(data.decode("utf-8", "replace"))
         if not isinstance(event, dict):
@@ -266,16 +334,49 @@ class _AnswerReader:
         if event.get("usage"):
             self._usage = _usage(event["usage"])
         for choice in event.get("choices") or []:
-            self._finish_reason = choice.get("finish_reason") or self._finish_reason
-            text = choice.get("text") or (choice.get("delta") or {}).get("content")
-            if text:
-                yield Delta(text)
+            yield from self._choice(choice)
+
+    def _choice(self, choice: dict[str, Any]) -> Iterator[Delta]:
+        index = int(choice.get("index") or 0)
+        if reason := choice.get("finish_reason"):
+            self._finish_reasons[index] = reason
+        # Logprobs name tokens, so they are text too: without their text they wait for it.
+        logprobs = joined_logprobs([self._waiting.pop(index, None), choice.get("logprobs")])
+        deltas = list(_deltas(index, choice))
+        if deltas:
+            yield from deltas[:-1]
+            yield replace(deltas[-1], logprobs=logprobs)
+        elif logprobs:
+            self._waiting[index] = logprobs
+
+
+def _deltas(index: int, choice: dict[str, Any]) -> Iterator[Delta]:
+    """What a chunk of one choice says, in the order in which a model says it."""
+    delta = choice.get("delta") or {}
+    # vLLM calls it `reasoning`, DeepSeek and most others `reasoning_content`.
+    if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
+        yield Delta(reasoning, index, Kind.REASONING)
+    if text := choice.get("text") or delta.get("content"):
+        yield Delta(text, index)
+    for call in delta.get("tool_calls") or []:
+        function = call.get("function") or {}
+        piece = Delta(
+            function.get("arguments") or "",
+            index,
+            Kind.TOOL_CALL,
+            call=int(call.get("index") or 0),
+            id=call.get("id") or "",
+            name=function.get("name") or "",
+        )
+        if piece.text or piece.name or piece.id:
+            yield piece
 
 
 def _usage(data: dict[str, Any]) -> Usage:
-    details = data.get("prompt_tokens_details") or {}
+    prompt, completion = (data.get(f"{side}_tokens_details") or {} for side in ("prompt", "completion"))
     return Usage(
         int(data.get("prompt_tokens") or 0),
         int(data.get("completion_tokens") or 0),
-        int(details.get("cached_tokens") or 0),
+        int(prompt.get("cached_tokens") or 0),
+        int(completion.get("reasoning_tokens") or 0),
     )

@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from audit.output import Kind
+from inference.client import Delta, joined_logprobs
 from inference.generation.errors import explain
 from inference.generation.run import Ending, Generation
 from inference.protocol import ApiError
@@ -25,17 +27,17 @@ class Reader:
     """Holds what is recorded until the client takes it; made before the generation, as its sink."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[str | Ending] = asyncio.Queue()
+        self._queue: asyncio.Queue[list[Delta] | Ending] = asyncio.Queue()
 
-    async def batch(self, *, seq: int, text: str, sealed: bytes) -> None:
-        # Unbounded, yet bounded by the tokens of one answer: a slow client must not delay the record.
-        self._queue.put_nowait(text)
+    async def batch(self, *, seq: int, deltas: list[Delta], sealed: bytes) -> None:
+        # Unbounded, yet bounded by the tokens of one request: a slow client must not delay the record.
+        self._queue.put_nowait(deltas)
 
     async def end(self, *, seq: int, ending: Ending) -> None:
         self._queue.put_nowait(ending)
 
-    async def next(self) -> str | Ending:
-        """The next recorded text, or at last how it ended."""
+    async def next(self) -> list[Delta] | Ending:
+        """What was recorded next, or at last how it ended."""
         return await self._queue.get()
 
 
@@ -48,37 +50,55 @@ def error_of(ending: Ending) -> ApiError | None:
         "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
     )
     message = ending.error_message or explain(ending.error_code)
-    return ApiError(status, ending.error_code, kind, message, retry_after=ending.retry_after)
+    return ApiError(
+        status, ending.error_code, kind, message, ending.error_param, retry_after=ending.retry_after
+    )
 
 
 class Shape:
-    """The JSON objects of one answer. `kind` is "chat" or "completion"."""
+    """The JSON objects of one answer with `choices` choices. `kind` is "chat" or "completion"."""
 
-    def __init__(self, *, kind: str, request_id: str, model: str) -> None:
+    def __init__(self, *, kind: str, request_id: str, model: str, choices: int) -> None:
         self._is_chat = kind == "chat"
+        self._choices = choices
         prefix = "chatcmpl" if self._is_chat else "cmpl"
         self._common = {"id": f"{prefix}-{request_id}", "created": int(time.time()), "model": model}
 
-    def whole(self, text: str, ending: Ending) -> dict[str, Any]:
-        content = (
-            {"message": {"role": "assistant", "content": text, "refusal": None}}
-            if self._is_chat
-            else {"text": text}
-        )
-        choice = {"index": 0, **content, "logprobs": None, "finish_reason": ending.finish_reason}
+    def whole(self, deltas: list[Delta], ending: Ending) -> dict[str, Any]:
+        of_choice: dict[int, list[Delta]] = {index: [] for index in ending.finish_reasons}
+        for delta in deltas:
+            of_choice.setdefault(delta.choice, []).append(delta)
+        choices = [
+            {
+                "index": index,
+                **self._content(found),
+                "logprobs": _logprobs(found),
+                "finish_reason": ending.finish_reasons.get(index, "stop"),
+            }
+            for index, found in sorted(of_choice.items())
+        ]
         name = "chat.completion" if self._is_chat else "text_completion"
-        return {**self._common, "object": name, "choices": [choice], "usage": usage_of(ending)}
+        return {**self._common, "object": name, "choices": choices, "usage": usage_of(ending)}
 
     def opening(self) -> list[dict[str, Any]]:
         """What comes before the first text: in chats, who speaks."""
-        return [self._piece({"delta": {"role": "assistant", "content": ""}})] if self._is_chat else []
+        if not self._is_chat:
+            return []
+        return [
+            self._piece(index, {"delta": {"role": "assistant", "content": ""}})
+            for index in range(self._choices)
+        ]
 
-    def text(self, text: str) -> dict[str, Any]:
-        return self._piece({"delta": {"content": text}} if self._is_chat else {"text": text})
+    def piece(self, delta: Delta) -> dict[str, Any]:
+        content = {"delta": _chat_delta(delta)} if self._is_chat else {"text": delta.text}
+        return self._piece(delta.choice, content, logprobs=delta.logprobs)
 
-    def finish(self, ending: Ending) -> dict[str, Any]:
+    def finish(self, ending: Ending) -> list[dict[str, Any]]:
         content: dict[str, Any] = {"delta": {}} if self._is_chat else {"text": ""}
-        return self._piece(content, ending.finish_reason)
+        return [
+            self._piece(index, content, finish_reason=reason)
+            for index, reason in sorted(ending.finish_reasons.items())
+        ]
 
     def usage(self, ending: Ending) -> dict[str, Any]:
         return {**self._common, "object": self._piece_name, "choices": [], "usage": usage_of(ending)}
@@ -87,9 +107,67 @@ class Shape:
     def _piece_name(self) -> str:
         return "chat.completion.chunk" if self._is_chat else "text_completion"
 
-    def _piece(self, content: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
+    def _content(self, deltas: list[Delta]) -> dict[str, Any]:
+        return {"message": _message(deltas)} if self._is_chat else {"text": _text(deltas, Kind.TEXT)}
+
+    def _piece(
+        self,
+        index: int,
+        content: dict[str, Any],
+        *,
+        logprobs: dict[str, Any] | None = None,
+        finish_reason: str | None = None,
+    ) -> dict[str, Any]:
+        choice = {"index": index, **content, "logprobs": logprobs, "finish_reason": finish_reason}
         return {**self._common, "object": self._piece_name, "choices": [choice]}
+
+
+def _message(deltas: list[Delta]) -> dict[str, Any]:
+    """A whole chat message. As OpenAI has it, one that only calls tools has no content."""
+    text, reasoning, calls = _text(deltas, Kind.TEXT), _text(deltas, Kind.REASONING), _calls(deltas)
+    return {
+        "role": "assistant",
+        "content": None if calls and not text else text,
+        "refusal": None,
+        **({"reasoning_content": reasoning} if reasoning else {}),
+        **({"tool_calls": calls} if calls else {}),
+    }
+
+
+def _text(deltas: list[Delta], kind: Kind) -> str:
+    return "".join(delta.text for delta in deltas if delta.kind == kind)
+
+
+def _calls(deltas: list[Delta]) -> list[dict[str, Any]]:
+    by_number: dict[int, list[Delta]] = {}
+    for delta in deltas:
+        if delta.kind == Kind.TOOL_CALL:
+            by_number.setdefault(delta.call, []).append(delta)
+    return [
+        {
+            "id": "".join(delta.id for delta in found),
+            "type": "function",
+            "function": {
+                "name": "".join(delta.name for delta in found),
+                "arguments": _text(found, Kind.TOOL_CALL),
+            },
+        }
+        for _number, found in sorted(by_number.items())
+    ]
+
+
+def _chat_delta(delta: Delta) -> dict[str, Any]:
+    if delta.kind == Kind.REASONING:
+        return {"reasoning_content": delta.text}
+    if delta.kind == Kind.TEXT:
+        return {"content": delta.text}
+    named = {"name": delta.name} if delta.name else {}
+    opened = {"id": delta.id, "type": "function"} if delta.id else {}
+    return {"tool_calls": [{"index": delta.call, **opened, "function": {**named, "arguments": delta.text}}]}
+
+
+def _logprobs(deltas: list[Delta]) -> dict[str, Any] | None:
+    return joined_logprobs(delta.logprobs for delta in deltas)
 
 
 def usage_of(ending: Ending) -> dict[str, Any]:
@@ -99,6 +177,7 @@ def usage_of(ending: Ending) -> dict[str, Any]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": (usage.prompt_tokens or 0) + (usage.completion_tokens or 0),
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
 
@@ -106,7 +185,13 @@ class EventStream:
     """Server-sent events of one answer. Closing it, or cancelling whoever reads it, stops the generation."""
 
     def __init__(
-        self, *, generation: Generation, reader: Reader, first: str | Ending, shape: Shape, wants_usage: bool
+        self,
+        *,
+        generation: Generation,
+        reader: Reader,
+        first: list[Delta] | Ending,
+        shape: Shape,
+        wants_usage: bool,
     ) -> None:
         self._generation = generation
         self._reader = reader
@@ -116,28 +201,27 @@ class EventStream:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            for opening in self._shape.opening():
-                yield _event(opening)
+            if opening := self._shape.opening():
+                yield _events(opening)
             item = self._first
-            while isinstance(item, str):
-                yield _event(self._shape.text(item))
+            while not isinstance(item, Ending):
+                yield _events([self._shape.piece(delta) for delta in item])
                 item = await self._reader.next()
-            for event in self._closing(item):
-                yield event
+            yield self._closing(item)
         finally:
             self.close()
 
-    def _closing(self, ending: Ending) -> list[bytes]:
+    def _closing(self, ending: Ending) -> bytes:
         error = error_of(ending)
         if error is not None:
-            return [_event(error.body())]
-        usage = [_event(self._shape.usage(ending))] if self._wants_usage else []
-        return [_event(self._shape.finish(ending)), *usage, b"data: [DONE]\n\n"]
+            return _events([error.body()])
+        usage = [self._shape.usage(ending)] if self._wants_usage else []
+        return _events([*self._shape.finish(ending), *usage]) + b"data: [DONE]\n\n"
 
     def close(self) -> None:
         """Stop the generation unless it has ended. Django calls this when it is done with the response."""
         self._generation.stop("disconnected", "client_disconnected")
 
 
-def _event(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
+def _events(bodies: list[dict[str, Any]]) -> bytes:
+    return b"".join(b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n" for body in bodies)

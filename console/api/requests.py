@@ -22,6 +22,7 @@ from inference.protocol import (
     invalid_request,
     parse_request,
 )
+from inference.protocol_text import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
 from tenants.access import Actor, actor_for_key
 from tenants.database import in_database
 from tenants.roles import API_USE
@@ -29,7 +30,9 @@ from tenants.roles import API_USE
 logger = logging.getLogger(__name__)
 
 Operation = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
-Wish = TypeVar("Wish", ChatCompletionRequest, CompletionRequest)
+Wish = TypeVar(
+    "Wish", ChatCompletionRequest, CompletionRequest, EmbeddingRequest, TokenizeRequest, DetokenizeRequest
+)
 
 
 def operation(*methods: str) -> Callable[[Operation], Operation]:

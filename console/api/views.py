@@ -1,46 +1,62 @@
-"""/v1: chat completions, completions, models."""
+"""/v1: chat completions, completions, embeddings, models, tokenize, detokenize."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from console.api.answers import EventStream, Reader, Shape, error_of
-from console.api.requests import error_response, operation, read_wish
-from inference.generation import run
-from inference.generation.run import Ending, Generation, Order
-from inference.protocol import (
-    ApiError,
-    ChatCompletionRequest,
-    CompletionRequest,
-    invalid_request,
-    model_not_found,
-)
+from console.api.generations import answer_chat, answer_completion, answer_embeddings, resolved_for
+from console.api.requests import error_response, operation, read_wish, unavailable
+from inference.client import InferenceError, InferenceRejected
+from inference.protocol import ChatCompletionRequest, CompletionRequest, invalid_request, model_not_found
+from inference.protocol_text import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
 from inference.registry.models import Route
-from inference.registry.selectors import Resolved, RouteNotFound, resolve, usable_routes
+from inference.registry.selectors import Resolved, usable_routes
 from tenants.access import Actor
 from tenants.database import in_database
 from tenants.ids import time_of
-from tenants.roles import API_USE
 from tenants.scope import tenant_scope
 
 
 @operation("POST")
 async def chat_completions(request: HttpRequest, actor: Actor) -> HttpResponseBase:
     """POST /v1/chat/completions"""
-    return await _answer(request, actor, "chat", read_wish(request, ChatCompletionRequest))
+    return await answer_chat(request, actor, read_wish(request, ChatCompletionRequest))
 
 
 @operation("POST")
 async def completions(request: HttpRequest, actor: Actor) -> HttpResponseBase:
     """POST /v1/completions"""
     wish = read_wish(request, CompletionRequest)
-    if not isinstance(wish.prompt, str):
-        message = "is a list of token ids, which nobody could read in the audit record; send text"
-        raise invalid_request("unsupported_parameter", f"prompt {message}.", "prompt")
-    return await _answer(request, actor, "completion", wish)
+    _require_text("prompt", wish.prompts)
+    return await answer_completion(request, actor, wish)
+
+
+@operation("POST")
+async def embeddings(request: HttpRequest, actor: Actor) -> HttpResponseBase:
+    """POST /v1/embeddings"""
+    wish = read_wish(request, EmbeddingRequest)
+    _require_text("input", wish.input)
+    return await answer_embeddings(request, actor, wish)
+
+
+@operation("POST")
+async def tokenize(request: HttpRequest, actor: Actor) -> HttpResponseBase:
+    """POST /v1/tokenize. No model reads what is sent, so none of it is recorded."""
+    wish = read_wish(request, TokenizeRequest)
+    resolved = await resolved_for(actor, wish.model, None)
+    return await _asked(resolved.client.tokenize, actor, wish, resolved)
+
+
+@operation("POST")
+async def detokenize(request: HttpRequest, actor: Actor) -> HttpResponseBase:
+    """POST /v1/detokenize. As tokenize."""
+    wish = read_wish(request, DetokenizeRequest)
+    resolved = await resolved_for(actor, wish.model, None)
+    return await _asked(resolved.client.detokenize, actor, wish, resolved)
 
 
 @operation("GET", "HEAD")
@@ -75,65 +91,23 @@ def _model(actor: Actor, route: Route) -> dict[str, Any]:
     return {"id": route.name, "object": "model", "created": created, "owned_by": actor.tenant_slug}
 
 
-async def _answer(
-    request: HttpRequest,
+def _require_text(field: str, values: Sequence[Any]) -> None:
+    if not all(isinstance(value, str) for value in values):
+        message = "holds token ids, which nobody could read in the audit record; send text"
+        raise invalid_request("unsupported_parameter", f"{field} {message}.", field)
+
+
+async def _asked(
+    ask: Callable[..., Awaitable[dict[str, Any]]],
     actor: Actor,
-    kind: Literal["chat", "completion"],
-    wish: ChatCompletionRequest | CompletionRequest,
+    wish: TokenizeRequest | DetokenizeRequest,
+    resolved: Resolved,
 ) -> HttpResponseBase:
-    order = Order(
-        actor=actor,
-        channel="api",
-        permission=API_USE,
-        kind=kind,
-        request=wish.model_dump(
-            exclude={"model", "stream", "stream_options"}, exclude_unset=True, exclude_none=True
-        ),
-        resolved=await in_database(_resolve, actor, wish.model),
-        client_address=request.META.get("REMOTE_ADDR") or "",
-        arrived=request.arrived,  # type: ignore[attr-defined]
-    )
-    reader = Reader()
-    generation = await run.begin(order, reader)
-    generation.start()
-    request_id = str(order.request_id)
-    shape = Shape(kind=kind, request_id=request_id, model=order.resolved.route)
+    """What the inference service answers at once. Raises ApiError."""
+    body = {**wish.model_dump(exclude_unset=True, exclude_none=True), "model": resolved.served_id}
     try:
-        response = await _respond(generation, reader, shape, wish)
-    except ApiError as error:
-        return error_response(error, request_id=request_id)
-    except BaseException:  # the client went away while we waited
-        generation.stop("disconnected", "client_disconnected")
-        raise
-    response.headers["X-Request-Id"] = request_id
-    return response
-
-
-async def _respond(
-    generation: Generation, reader: Reader, shape: Shape, wish: ChatCompletionRequest | CompletionRequest
-) -> HttpResponseBase:
-    # The first event decides the status code, so that a refusal is a plain HTTP error in a stream too.
-    first = await reader.next()
-    if isinstance(first, Ending) and (error := error_of(first)):
-        raise error
-    if wish.wants_stream:
-        events = EventStream(
-            generation=generation, reader=reader, first=first, shape=shape, wants_usage=wish.wants_usage
-        )
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
-    texts, item = [], first
-    while isinstance(item, str):
-        texts.append(item)
-        item = await reader.next()
-    if error := error_of(item):
-        raise error
-    return JsonResponse(shape.whole("".join(texts), item))
-
-
-def _resolve(actor: Actor, name: str) -> Resolved:
-    with tenant_scope(actor.tenant_id):
-        try:
-            return resolve(actor, name)
-        except RouteNotFound:
-            raise model_not_found(name) from None
+        return JsonResponse(await ask(body, tenant=str(actor.tenant_id)))
+    except InferenceRejected as error:
+        raise error.error from None
+    except InferenceError as error:
+        raise unavailable(error.code) from None

@@ -157,7 +157,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def _pass_on(self, actor: Actor, generation: UUID, after: int) -> None:
         async for piece in exchange.follow(actor=actor, generation_id=generation, after=after):
             if piece.end is None:
-                await self._send("delta", generation=str(generation), seq=piece.seq, text=piece.text)
+                thought = {"reasoning": piece.reasoning} if piece.reasoning else {}
+                await self._send(
+                    "delta", generation=str(generation), seq=piece.seq, text=piece.text, **thought
+                )
             else:
                 await self._send("done", generation=str(generation), seq=piece.seq, **_done(piece.end))
 

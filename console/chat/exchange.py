@@ -14,11 +14,13 @@ from django.conf import settings
 from django.db.models import Q
 from django_scopes import ScopeError
 
-from audit import record
+from audit import output, record
+from audit.output import Kind, Part
 from console.chat import access, selectors, services
 from console.chat.errors import ChatError
 from console.chat.frames import Ask, Regenerate
 from console.chat.models import Message
+from inference.client import Delta
 from inference.generation import run, running, stream
 from inference.generation.run import Ending, Order
 from tenants.access import Actor, NotVisible
@@ -35,7 +37,7 @@ class StreamSink:
 
     key: stream.StreamKey
 
-    async def batch(self, *, seq: int, text: str, sealed: bytes) -> None:
+    async def batch(self, *, seq: int, deltas: list[Delta], sealed: bytes) -> None:
         expire_s = settings.GENERATION_TIME_LIMIT_S + stream.KEEP_S
         await stream.publish(self.key, seq=seq, sealed=sealed, expire_s=expire_s)
 
@@ -105,9 +107,9 @@ async def _carry_out(
     return exchange
 
 
-async def _save(tenant_id: UUID, answer_id: UUID, text: str, ending: Ending) -> None:
+async def _save(tenant_id: UUID, answer_id: UUID, parts: list[Part], ending: Ending) -> None:
     await in_database(
-        services.finish_answer, tenant_id=tenant_id, answer_id=answer_id, text=text, ending=ending
+        services.finish_answer, tenant_id=tenant_id, answer_id=answer_id, parts=parts, ending=ending
     )
 
 
@@ -128,10 +130,11 @@ async def stop_everywhere(tenant_id: UUID, generation_id: UUID) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a follower gets: text with its sequence number, or the end."""
+    """What a follower gets: text or reasoning (or both) with its sequence number, or the end."""
 
     seq: int
     text: str = ""
+    reasoning: str = ""
     end: dict[str, Any] | None = None
 
 
@@ -172,10 +175,14 @@ def _pieces(handle: record.Handle, entries: list[stream.Entry], after: int) -> l
     return [
         Piece(entry.seq, end=entry.end)
         if entry.end is not None
-        else Piece(entry.seq, record.open_output(handle, seq=entry.seq, sealed=entry.sealed))
+        else _piece(entry.seq, output.decode(record.open_output(handle, seq=entry.seq, sealed=entry.sealed)))
         for entry in entries
         if entry.end is not None or entry.seq > after
     ]
+
+
+def _piece(seq: int, parts: list[Part]) -> Piece:
+    return Piece(seq, output.text_of(parts), output.text_of(parts, Kind.REASONING))
 
 
 def _settled(actor: Actor, generation_id: UUID, after: int) -> list[Piece]:
@@ -186,7 +193,7 @@ def _settled(actor: Actor, generation_id: UUID, after: int) -> list[Piece]:
         if answer is None:
             raise NotVisible(access.VIEW)
         recorded = selectors.recorded_answer(answer)
-        pieces = [Piece(seq, text) for seq, text in recorded.chunks if seq > after]
+        pieces = [_piece(seq, parts) for seq, parts in recorded.chunks if seq > after]
         end = {name: getattr(answer, name) for name in Message.OUTCOME}
         last = recorded.chunks[-1][0] if recorded.chunks else 0
         return [*pieces, Piece(last + 1, end=end)]

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from audit import record
+from audit import output, record
 from audit.models import AuditChunk, AuditCompletion
+from audit.output import Kind, Part
 from console.chat import access, limits, sealing
 from console.chat.models import Conversation, Message
 from console.chat.prompt import Turn
 from inference.generation.errors import explain
+from inference.registry.models import ModelVersion
 from inference.registry.selectors import usable_routes
 from tenants.access import Actor
 from tenants.ids import day_of
@@ -35,12 +37,12 @@ class Exchange:
 class Recorded:
     """What the audit record holds of an answer."""
 
-    chunks: list[tuple[int, str]]  # (sequence number, text)
+    chunks: list[tuple[int, list[Part]]]  # (sequence number, what it holds)
     outcome: dict[str, Any]  # Of Message.OUTCOME.
 
     @property
-    def text(self) -> str:
-        return "".join(text for _seq, text in self.chunks)
+    def parts(self) -> list[Part]:
+        return [part for _seq, parts in self.chunks for part in parts]
 
 
 def asked_before(actor: Actor, client_id: UUID) -> Exchange | None:
@@ -96,16 +98,16 @@ def recorded_answer(answer: Message) -> Recorded:
     assert answer.generation is not None
     handle = record.Handle(answer.tenant_id, answer.generation)
     chunks = AuditChunk.objects.filter(day=handle.day, request_id=handle.request_id).order_by("seq")
-    texts = [
-        (seq, record.open_output(handle, seq=seq, sealed=sealed))
+    opened = [
+        (seq, output.decode(record.open_output(handle, seq=seq, sealed=sealed)))
         for seq, sealed in chunks.values_list("seq", "sealed")
     ]
     completion = AuditCompletion.objects.filter(day=handle.day, request_id=handle.request_id).first()
     if completion is None or completion.status not in Message.Status:
         return Recorded(
-            chunks=texts, outcome={"status": Message.Status.INTERRUPTED, "error_code": "interrupted"}
+            chunks=opened, outcome={"status": Message.Status.INTERRUPTED, "error_code": "interrupted"}
         )
-    return Recorded(chunks=texts, outcome={name: getattr(completion, name) for name in Message.OUTCOME})
+    return Recorded(chunks=opened, outcome={name: getattr(completion, name) for name in Message.OUTCOME})
 
 
 def page_data(actor: Actor, conversation_id: UUID | None) -> dict[str, Any]:
@@ -116,9 +118,14 @@ def page_data(actor: Actor, conversation_id: UUID | None) -> dict[str, Any]:
         "conversation": conversation and {"id": str(conversation.pk), "title": title_of(conversation)},
         "conversations": conversations_listed(actor),
         "messages": _messages(conversation.messages.order_by("pk")) if conversation else [],
-        "routes": [{"name": r.name, "label": r.label} for r in usable_routes(actor)],
+        "routes": _routes(actor),
         "limits": {"text_bytes": limits.TEXT_BYTES},
     }
+
+
+def _routes(actor: Actor) -> list[dict[str, str]]:
+    chatting = usable_routes(actor).filter(deployment__version__kind=ModelVersion.Kind.TEXT)
+    return [{"name": route.name, "label": route.label} for route in chatting]
 
 
 def conversations_listed(actor: Actor) -> list[dict[str, str]]:
@@ -128,40 +135,49 @@ def conversations_listed(actor: Actor) -> list[dict[str, str]]:
 
 
 def _messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": str(message.pk),
-            "role": message.role,
-            "text": text_of(message),
-            "status": message.status,
-            "created": message.created.isoformat(),
-            "generation": str(message.generation) if message.generation else None,
-            "active": message.is_generating,
-            "answers": str(message.question_id) if message.question_id else None,
-            "error": explain(message.error_code) if message.error_code else "",
-            "meta": {
-                "model": message.route,
-                "ttft_ms": message.ttft_ms,
-                "tokens_per_s": message.tokens_per_s,
-                "prompt_tokens": message.prompt_tokens,
-                "completion_tokens": message.completion_tokens,
-            },
-        }
-        for message in messages
-    ]
+    return [_message(message) for message in messages]
+
+
+def _message(message: Message) -> dict[str, Any]:
+    parts = parts_of(message)
+    return {
+        "id": str(message.pk),
+        "role": message.role,
+        "text": output.text_of(parts),
+        "reasoning": output.text_of(parts, Kind.REASONING),
+        "status": message.status,
+        "created": message.created.isoformat(),
+        "generation": str(message.generation) if message.generation else None,
+        "active": message.is_generating,
+        "answers": str(message.question_id) if message.question_id else None,
+        "error": explain(message.error_code) if message.error_code else "",
+        "meta": {
+            "model": message.route,
+            "ttft_ms": message.ttft_ms,
+            "tokens_per_s": message.tokens_per_s,
+            "prompt_tokens": message.prompt_tokens,
+            "completion_tokens": message.completion_tokens,
+        },
+    }
 
 
 def text_of(message: Message) -> str:
-    """The message's text; "" while it is being written."""
+    """The message's text, without the reasoning before it; "" while it is being written."""
+    return output.text_of(parts_of(message))
+
+
+def parts_of(message: Message) -> list[Part]:
+    """All that was written; nothing while it is being written."""
     if not message.sealed_content:
-        return ""
-    return sealing.open_content(
+        return []
+    kept = sealing.open_content(
         tenant_id=message.tenant_id,
         conversation_id=message.conversation_id,
         message_id=message.pk,
         day=day_of(message.pk),
         sealed=bytes(message.sealed_content),
     )
+    return output.decode(kept)
 
 
 def title_of(conversation: Conversation) -> str:

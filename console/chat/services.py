@@ -15,6 +15,8 @@ from uuid import UUID
 from django.db import IntegrityError
 from django.db.models import Q
 
+from audit import output
+from audit.output import Part
 from console.chat import access, errors, limits, prompt, sealing, selectors
 from console.chat.models import Conversation, Message
 from inference.generation import stream
@@ -153,14 +155,14 @@ def asked_before(*, actor: Actor, client_id: UUID) -> selectors.Exchange | None:
         return selectors.asked_before(actor, client_id)
 
 
-def finish_answer(*, tenant_id: UUID, answer_id: UUID, text: str, ending: Ending) -> None:
-    """Keep the answer's text and how it ended. A conversation deleted meanwhile stays deleted."""
+def finish_answer(*, tenant_id: UUID, answer_id: UUID, parts: list[Part], ending: Ending) -> None:
+    """Keep what was answered and how it ended. A conversation deleted meanwhile stays deleted."""
     with tenant_scope(tenant_id):
         answer = Message.objects.filter(pk=answer_id).first()
         if answer is None:
             return
         Message.objects.filter(pk=answer_id).update(
-            sealed_content=_sealed(answer, text), **outcome_of(ending)
+            sealed_content=_sealed(answer, parts), **outcome_of(ending)
         )
 
 
@@ -275,7 +277,7 @@ def _create_question(actor: Actor, plan: Plan) -> None:
         author_id=actor.user_id,
         role=Message.Role.USER,
     )
-    question.sealed_content = _sealed(question, plan.question_text)
+    question.sealed_content = _sealed(question, [Part(plan.question_text)])
     question.save(force_insert=True)
 
 
@@ -283,17 +285,17 @@ def _settle(answer: Message) -> None:
     recorded = selectors.recorded_answer(answer)
     # Conditional, because a slow process may be saving the same answer at this moment.
     Message.objects.filter(pk=answer.pk, status=Message.Status.GENERATING).update(
-        sealed_content=_sealed(answer, recorded.text), **recorded.outcome
+        sealed_content=_sealed(answer, recorded.parts), **recorded.outcome
     )
 
 
-def _sealed(message: Message, text: str) -> bytes:
+def _sealed(message: Message, parts: list[Part]) -> bytes:
     return sealing.seal_content(
         tenant_id=message.tenant_id,
         conversation_id=message.conversation_id,
         message_id=message.pk,
         day=day_of(message.pk),
-        text=text,
+        text=output.encode(parts),
     )
 
 

@@ -1,5 +1,6 @@
 """Audit review: find a record by its metadata, then open it with a reason. Opening is itself recorded."""
 
+import json
 from base64 import b64decode, b64encode
 from datetime import date
 from typing import Any
@@ -16,7 +17,8 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_safe
 
 from audit import selectors
-from audit.record import PURPOSE, AuditUnavailable
+from audit.output import Kind, Part
+from audit.record import EMBEDDING, PURPOSE, AuditUnavailable
 from console.pages import labels
 from console.tenancy import TenantRequest, tenant_view
 from tenants import clock, envelope
@@ -125,7 +127,15 @@ def _opened(request: TenantRequest, request_id: UUID, reason: str) -> HttpRespon
     except AuditUnavailable:
         return render(request, "pages/audit_unavailable.html", {"request_id": request_id}, status=503)
     _keep_reason(request, reason)
-    context = {"summary": view.summary, "view": view, "reason": reason, "turns": _turns(view.input)}
+    context = {
+        "summary": view.summary,
+        "view": view,
+        "reason": reason,
+        "turns": _turns(view.input),
+        "answers": _answers(view.output),
+        "parameters": {name: _readable(value) for name, value in view.parameters.items()},
+        "is_embedding": view.summary.kind == EMBEDDING,
+    }
     return render(request, "pages/audit_record.html", context)
 
 
@@ -152,15 +162,52 @@ def _place_of_reason(request: TenantRequest) -> dict[str, Any]:
 
 
 def _turns(asked: Any) -> list[dict[str, str]]:
-    """What was asked, as [{role, text}]: the messages of a chat, a prompt (text or token ids), or an event's detail."""
+    """What was asked, as [{role, text}]: the messages of a chat, prompts (text or token ids), or an event's detail."""
     if isinstance(asked, list) and all(isinstance(each, int) for each in asked):
         return [{"role": _("Prompt"), "text": str(asked)}]
-    roles = {"system": _("System"), "user": _("Question"), "assistant": _("Earlier answer")}
     if isinstance(asked, list):
         return [
-            {"role": roles.get(each.get("role"), each.get("role", "")), "text": each["content"]}
-            for each in asked
+            turn for each in asked for turn in (_message(each) if isinstance(each, dict) else _turns(each))
         ]
     if isinstance(asked, dict):
         return [{"role": name, "text": str(value)} for name, value in asked.items()]
     return [{"role": _("Prompt"), "text": asked or ""}]
+
+
+def _message(message: dict[str, Any]) -> list[dict[str, str]]:
+    """One message of a chat, with what an earlier answer thought and called as turns of their own."""
+    roles = {
+        "system": _("System"),
+        "user": _("Question"),
+        "assistant": _("Earlier answer"),
+        "tool": _("Result of a tool"),
+    }
+    role = roles.get(message.get("role", ""), message.get("role", ""))
+    thought, said = message.get("reasoning_content"), message.get("content")
+    calls = [call["function"] for call in message.get("tool_calls") or []]
+    return [
+        *([{"role": f"{role} · {_('Reasoning')}", "text": thought}] if thought else []),
+        *([{"role": role, "text": said or ""}] if said or not calls else []),
+        *({"role": f"{role} · {_call(call['name'])}", "text": call["arguments"]} for call in calls),
+    ]
+
+
+def _answers(parts: list[Part]) -> list[dict[str, str]]:
+    """What was answered, as [{role, text}]; the role of plain text is "" where there is only one answer."""
+    several = len({part.choice for part in parts}) > 1 or any(part.choice for part in parts)
+    return [{"role": _label(part, several), "text": part.text} for part in parts]
+
+
+def _label(part: Part, several: bool) -> str:
+    kinds = {Kind.TEXT: "", Kind.REASONING: _("Reasoning"), Kind.TOOL_CALL: _call(part.name)}
+    choice = _("Answer %(number)s") % {"number": part.choice + 1} if several else ""
+    return " · ".join(word for word in (choice, kinds[part.kind]) if word)
+
+
+def _call(name: str) -> str:
+    return _("Call of %(function)s") % {"function": name}
+
+
+def _readable(value: Any) -> str:
+    """A parameter as a reviewer reads it: words as they are, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

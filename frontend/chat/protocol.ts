@@ -19,6 +19,7 @@ export interface HistoryMessage {
   id: string;
   role: "user" | "assistant";
   text: string;
+  reasoning: string;
   status: string;
   created: string;
   generation: string | null;
@@ -57,6 +58,7 @@ export interface Delta {
   generation: string;
   seq: number;
   text: string;
+  reasoning?: string; // What a reasoning model thinks before it answers.
 }
 
 export interface Done {

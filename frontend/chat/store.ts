@@ -9,6 +9,7 @@ export interface Answer {
   id: string;
   generation: string | null;
   text: string;
+  reasoning: string;
   seq: number; // The last number taken.
   status: Status;
   finishReason: string;
@@ -66,6 +67,7 @@ export class Store {
       id: exchange.answer.id,
       generation: exchange.generation,
       text: "",
+      reasoning: "",
       seq: 0,
       status: "generating",
       finishReason: "",
@@ -83,6 +85,7 @@ export class Store {
     if (delta.seq > answer.seq + 1) return "gap";
     answer.seq = delta.seq;
     answer.text += delta.text;
+    answer.reasoning += delta.reasoning ?? "";
     return "new";
   }
 
@@ -150,6 +153,7 @@ function answerOf(message: HistoryMessage): Answer {
     generation: message.generation,
     // What is still being written comes by the socket, from its first character.
     text: message.active ? "" : message.text,
+    reasoning: message.active ? "" : message.reasoning,
     seq: 0,
     status: message.active ? "generating" : (message.status as Status),
     finishReason: "",

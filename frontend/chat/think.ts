@@ -1,4 +1,5 @@
-// Reasoning models write `<think>…</think>` before their answer; it is shown folded.
+// What a reasoning model thinks before it answers is shown folded. Most services send it apart from the answer; the text
+// of others holds it as `<think>…</think>`.
 
 export interface Parts {
   reasoning: string | null;
@@ -8,6 +9,12 @@ export interface Parts {
 
 const OPEN = "<think>";
 const CLOSE = "</think>";
+
+/** An answer's parts, wherever its reasoning came from. */
+export function partsOf({ text, reasoning }: { text: string; reasoning: string }, growing: boolean): Parts {
+  if (!reasoning) return splitThinking(text, growing);
+  return { reasoning: reasoning.trim() || null, answer: text.trimStart(), thinking: growing && !text.trim() };
+}
 
 /** Split a text, finished or still growing. A tag that has only half arrived is held back, never shown. */
 export function splitThinking(text: string, growing: boolean): Parts {

@@ -3,7 +3,7 @@ import { h, icon, iconButton } from "../lib/dom.ts";
 import { duration, number, say, type Strings } from "../lib/text.ts";
 import { copyText, type ProseRenderer } from "./prose.ts";
 import type { Answer, Store, Turn } from "./store.ts";
-import { splitThinking } from "./think.ts";
+import { partsOf } from "./think.ts";
 
 interface Actions {
   regenerate(answer: Answer): void;
@@ -123,7 +123,7 @@ export class Thread {
 
   private drawAnswer(turn: Turn, answer: Answer, view: AnswerView): void {
     const growing = answer.status === "generating";
-    const { reasoning, answer: text, thinking } = splitThinking(answer.text, growing);
+    const { reasoning, answer: text, thinking } = partsOf(answer, growing);
     view.root.classList.toggle("streaming", growing);
     view.waiting.hidden = !growing || reasoning !== null || text !== "";
     view.thinking.hidden = !reasoning;

@@ -50,6 +50,15 @@ test("deltas that come twice are taken once", () => {
   assert.equal(store.answerOf("g")?.text, "Because");
 });
 
+test("reasoning grows beside the text, each piece once", () => {
+  const store = begun();
+  store.take({ ...delta(1, ""), reasoning: "Hm" });
+  store.take({ ...delta(2, "Be"), reasoning: "!" });
+  store.take({ ...delta(2, "Be"), reasoning: "!" });
+  store.take(delta(3, "cause"));
+  assert.deepEqual([store.answerOf("g")?.reasoning, store.answerOf("g")?.text], ["Hm!", "Because"]);
+});
+
 test("a delta after a hole is not taken, nor an end after a hole", () => {
   const store = begun();
   store.take(delta(1, "Be"));
@@ -98,7 +107,7 @@ test("answering again keeps the earlier answer and shows the new one", () => {
 });
 
 test("what is still being written starts from nothing after a reload", () => {
-  const base = { created: "", meta: {}, generation: null };
+  const base = { reasoning: "", created: "", meta: {}, generation: null };
   const messages: HistoryMessage[] = [
     { ...base, id: "q", role: "user", text: "Why?", status: "completed", active: false, answers: null },
     { ...base, id: "a", role: "assistant", text: "", status: "generating", active: true, answers: "q", generation: "g" },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { splitThinking } from "../chat/think.ts";
+import { partsOf, splitThinking } from "../chat/think.ts";
 
 test("reasoning is taken out of a finished answer", () => {
   const parts = splitThinking("<think>\nFirst this.\n</think>\n\nThe answer.", false);
@@ -33,4 +33,12 @@ test("no part of a tag is ever shown while a text grows by single characters", (
 
 test("reasoning that was cut off stays visible", () => {
   assert.deepEqual(splitThinking("<think>First", false), { reasoning: "First", answer: "", thinking: false });
+});
+
+test("reasoning that came apart from the answer is told apart without tags", () => {
+  const said = { reasoning: "First this.\n", text: "\n\nUse `</think>`." };
+  assert.deepEqual(partsOf(said, false), { reasoning: "First this.", answer: "Use `</think>`.", thinking: false });
+  assert.equal(partsOf({ ...said, text: "\n" }, true).thinking, true);
+  assert.equal(partsOf({ ...said, text: "" }, false).thinking, false);
+  assert.equal(partsOf({ reasoning: "", text: "<think>Tagged.</think>Yes." }, false).reasoning, "Tagged.");
 });

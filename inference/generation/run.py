@@ -1,8 +1,10 @@
 """One audited generation: begin, receive, record, deliver, close.
 
-The order that matters is in `Generation._deliver`: a batch of text is committed to the audit record first
-and handed to the sink second, so what is delivered is always part of what is recorded. While a commit is in
-flight, further text from the model accumulates and becomes the next batch.
+The order that matters is in `Generation._deliver`: a batch of what the model wrote (text, reasoning, tool calls, of
+all choices) is committed to the audit record first and handed to the sink second, so what is delivered is always part
+of what is recorded. While a commit is in flight, further pieces from the model gather and become the next batch.
+
+An embedding is a generation that writes nothing: its input is recorded, its vectors are `Generation.vectors` at the end.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from uuid import UUID
 
 from django.conf import settings
 
-from audit import record
+from audit import output, record
 from audit.models import speed
 from audit.record import AuditUnavailable, Timings
 from inference import client as inference
+from inference.client import Delta
 from inference.generation import metrics, running, stream
 from inference.generation.errors import NotRecorded, ShuttingDown, StreamUnavailable
 from inference.registry.selectors import Resolved
@@ -46,7 +49,7 @@ class Order:
     actor: Actor
     channel: Literal["chat", "api"]
     permission: str
-    kind: Literal["chat", "completion"]
+    kind: Literal["chat", "completion", "embedding"]
     request: dict[str, Any]
     resolved: Resolved
     conversation_id: UUID | None = None
@@ -58,6 +61,11 @@ class Order:
     def key(self) -> stream.StreamKey:
         return self.actor.tenant_id, self.request_id
 
+    @property
+    def priority(self) -> int:
+        """Of the tenant's requests a lower one goes first: people before programs, which may only stand further back."""
+        return 0 if self.channel == "chat" else max(self.request.get("priority", 1), 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -66,20 +74,30 @@ class Counts:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a generation ended. `error_code` is "" when nothing went wrong; see errors.explain."""
+    """How a generation ended. `error_code` is "" when nothing went wrong; see errors.explain.
+
+    `finish_reasons` is by choice, and empty unless the model said how it ended; `error_param` names the field at fault.
+    """
 
     status: Status
-    finish_reason: str = ""
+    finish_reasons: dict[int, str] = field(default_factory=dict)
     usage: Counts = Counts()
     timings: Timings = Timings()  # noqa: RUF009 - frozen
     error_code: str = ""
     error_message: str = ""
+    error_param: str | None = None
     http_status: int = 500
     retry_after: int | None = None
+
+    @property
+    def finish_reason(self) -> str:
+        """In one word; where choices ended differently, each word once."""
+        return ", ".join(sorted(set(self.finish_reasons.values())))
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -88,14 +106,20 @@ class Ending:
 
 
 class Sink(Protocol):
-    """Where recorded text goes. Raising StreamUnavailable ends the generation as failed."""
+    """Where what is recorded goes. Raising StreamUnavailable ends the generation as failed."""
 
-    async def batch(self, *, seq: int, text: str, sealed: bytes) -> None: ...
+    async def batch(self, *, seq: int, deltas: list[Delta], sealed: bytes) -> None: ...
 
     async def end(self, *, seq: int, ending: Ending) -> None: ...
 
 
-OnEnd = Callable[[str, Ending], Awaitable[None]]
+OnEnd = Callable[[list[output.Part], Ending], Awaitable[None]]
+
+_INPUTS = {
+    "chat": "messages",
+    "completion": "prompt",
+    "embedding": "input",
+}  # By kind: what a person or program wrote.
 
 
 async def begin(order: Order, sink: Sink) -> Generation:
@@ -107,17 +131,19 @@ async def begin(order: Order, sink: Sink) -> Generation:
         raise ShuttingDown
     # The heartbeat comes first, so that the reaper never meets a fresh intent without one.
     await stream.set_alive([order.key])
+    asked = _INPUTS[order.kind]
     try:
         handle = await in_database(
             record.begin,
             actor=order.actor,
             channel=order.channel,
-            input=order.request["messages"] if order.kind == "chat" else order.request["prompt"],
+            kind=record.EMBEDDING if order.kind == "embedding" else record.GENERATION,
+            input=order.request[asked],
             model=order.resolved.model,
             model_version=order.resolved.version,
             route=order.resolved.route,
             route_reason=order.resolved.reason,
-            parameters={k: v for k, v in order.request.items() if k not in ("messages", "prompt")},
+            parameters={k: v for k, v in order.request.items() if k != asked},
             conversation_id=order.conversation_id,
             client_address=order.client_address,
             request_id=order.request_id,
@@ -132,11 +158,12 @@ class Generation:
 
     def __init__(self, *, order: Order, handle: record.Handle, sink: Sink) -> None:
         self.order = order
-        self.text = ""  # Everything recorded and delivered so far.
+        self.parts: list[output.Part] = []  # Everything recorded and delivered so far.
+        self.vectors: list[dict[str, Any]] = []  # Of an embedding, once it has ended well.
         self._handle = handle
         self._sink = sink
         self._on_end: OnEnd | None = None
-        self._pending: list[str] = []
+        self._pending: list[Delta] = []
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
         self._receiver: asyncio.Task[None] | None = None
@@ -147,7 +174,7 @@ class Generation:
         self._arrivals: list[float] = []
 
     def start(self, on_end: OnEnd | None = None) -> None:
-        """Run as a task of its own. `on_end(text, ending)` runs before the sink hears of the end."""
+        """Run as a task of its own. `on_end(parts, ending)` runs before the sink hears of the end."""
         self._on_end = on_end
         self._task = asyncio.create_task(self._run(), name=f"generation {self.order.request_id}")
         running.of_this_loop().add(self)
@@ -159,7 +186,7 @@ class Generation:
         await self._clear_alive()
 
     def stop(self, status: Status, error_code: str = "") -> None:
-        """End now, giving the model's slot back; text that is not yet recorded is dropped."""
+        """End now, giving the model's slot back; what is not yet recorded is dropped."""
         self._end(Ending(status, error_code=error_code))
         if self._receiver is not None:
             self._receiver.cancel()
@@ -173,11 +200,22 @@ class Generation:
 
     async def _receive(self) -> None:
         client, order = self.order.resolved.client, self.order
-        ask = client.stream_chat if order.kind == "chat" else client.stream_completion
-        body = {**order.request, "model": order.resolved.served_id}
+        ask = {
+            "chat": client.stream_chat,
+            "completion": client.stream_completion,
+            "embedding": client.stream_embeddings,
+        }[order.kind]
+        # As a header only: servers that are not Custos's refuse a body that states a priority.
+        body = {k: v for k, v in order.request.items() if k != "priority"}
+        body["model"] = order.resolved.served_id
         self._asked = time.monotonic()
         try:
-            answer = ask(body, request_id=str(order.request_id), tenant=str(order.actor.tenant_id))
+            answer = ask(
+                body,
+                request_id=str(order.request_id),
+                tenant=str(order.actor.tenant_id),
+                priority=order.priority,
+            )
             async with aclosing(answer) as items:
                 async for item in items:
                     self._take(item)
@@ -187,15 +225,20 @@ class Generation:
             logger.exception("generation %s failed while receiving", order.request_id)
             self._end(Ending("failed", error_code="internal_error"))
 
-    def _take(self, item: inference.Delta | inference.Finished) -> None:
-        if isinstance(item, inference.Delta):
-            self._arrivals.append(time.monotonic())
-            self._pending.append(item.text)
-            self._wake.set()
-        else:
-            usage = item.usage
-            counts = Counts(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-            self._end(Ending("completed", finish_reason=item.finish_reason, usage=counts))
+    def _take(self, item: inference.Event) -> None:
+        match item:
+            case Delta():
+                self._arrivals.append(time.monotonic())
+                self._pending.append(item)
+                self._wake.set()
+            case inference.Vectors():
+                self.vectors = item.data
+            case inference.Finished():
+                usage = item.usage
+                counts = Counts(
+                    usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens
+                )
+                self._end(Ending("completed", finish_reasons=item.finish_reasons, usage=counts))
 
     def _end(self, ending: Ending) -> None:
         if self._ending is None:
@@ -228,24 +271,23 @@ class Generation:
             await self._wake.wait()
             self._wake.clear()
             while self._pending and (self._ending is None or self._ending.status in _FLUSHED):
-                text = "".join(self._pending)
-                self._pending.clear()
-                if not await self._deliver(text):
+                deltas, self._pending = self._pending, []
+                if not await self._deliver(deltas):
                     return
 
-    async def _deliver(self, text: str) -> bool:
+    async def _deliver(self, deltas: list[Delta]) -> bool:
         """Record one batch, then hand it over. False when the generation must end here."""
         seq = self._seq + 1
         try:
-            sealed = await in_database(record.append, self._handle, seq=seq, text=text)
+            sealed = await in_database(record.append, self._handle, seq=seq, text=output.encode(deltas))
         except AuditUnavailable:
             logger.error("generation %s: the record could not be written, stopping", self.order.request_id)
             self._fail("audit_lost")
             return False
         self._seq = seq
-        self.text += text
+        self.parts += output.joined(deltas)
         try:
-            await self._sink.batch(seq=seq, text=text, sealed=sealed)
+            await self._sink.batch(seq=seq, deltas=deltas, sealed=sealed)
         except StreamUnavailable:
             self._fail("stream_unavailable")
             return False
@@ -267,7 +309,7 @@ class Generation:
         ending = await self._close_record()
         try:
             if self._on_end is not None:
-                await self._on_end(self.text, ending)
+                await self._on_end(self.parts, ending)
         except Exception:
             # The answer is in the record, from which its owner rebuilds it later.
             logger.exception("generation %s: its answer could not be saved", self.order.request_id)
@@ -348,6 +390,7 @@ def _ending_of(error: inference.InferenceError) -> Ending:
                 "refused",
                 error_code=error.code,
                 error_message=error.error.message,
+                error_param=error.error.param,
                 http_status=error.error.status,
             )
         case inference.InferenceInterrupted():

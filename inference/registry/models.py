@@ -20,8 +20,15 @@ class ModelVersion(models.Model):
         READY = "ready", _("Ready")
         RETIRED = "retired", _("Retired")
 
+    class Kind(models.TextChoices):
+        TEXT = "text", _("Text")
+        EMBEDDING = "embedding", _("Embedding")
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(_("name"), max_length=200)
+    kind = models.CharField(
+        _("kind"), max_length=10, choices=Kind, default=Kind.TEXT, help_text=_("What it makes of a text.")
+    )
     source = models.CharField(_("source"), max_length=200, help_text=_("The package or hub it comes from."))
     revision = models.CharField(_("revision"), max_length=200)
     digest = models.CharField(_("digest"), max_length=100, help_text=_("Of the weights: sha256:<hex>."))

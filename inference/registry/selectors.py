@@ -29,11 +29,18 @@ class Resolved:
     client: InferenceClient = field(repr=False)
 
 
-def resolve(actor: Actor, name: str | None) -> Resolved:
-    """The route called `name`, or the default one. Needs the actor's tenant scope; raises RouteNotFound."""
+def resolve(
+    actor: Actor, name: str | None, kind: ModelVersion.Kind | None = ModelVersion.Kind.TEXT
+) -> Resolved:
+    """The route called `name`, or the default one, to a model of that kind (None: of any).
+
+    Needs the actor's tenant scope; raises RouteNotFound.
+    """
     if name is not None and "\x00" in name:  # which PostgreSQL could not even compare
         raise RouteNotFound(name)
     routes = usable_routes(actor)
+    if kind is not None:
+        routes = routes.filter(deployment__version__kind=kind)
     wanted = routes.filter(is_default=True) if name is None else routes.filter(name=name)
     route = wanted.first()
     if route is None:
@@ -51,7 +58,7 @@ def resolve(actor: Actor, name: str | None) -> Resolved:
 
 
 def usable_routes(actor: Actor) -> QuerySet[Route]:
-    """The tenant's routes that can answer now, the default one first. Needs the tenant's scope."""
+    """The tenant's routes that can answer now, to models of any kind, the default one first. Needs the tenant's scope."""
     return (
         Route.objects.filter(
             tenant_id=actor.tenant_id,

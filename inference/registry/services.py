@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
-from inference.models.source import GgufSource, parse_source
+from inference.models.source import GgufSource, embedder_source, parse_source
 from inference.registry.models import Deployment, ModelVersion, Route
 
 DEFAULT_MODEL = "smollm2"  # As in `python -m inference.server --model`.
-_CONTEXT_TOKENS = 8192
-_PRECISION = "bfloat16"
+DEFAULT_EMBEDDER = "minilm"  # As in its `--embedder`.
+_EMBEDDER = "embedded-embedder"
 
 
-def ensure_default_registry() -> Deployment:
-    """The model that needs no download, served by the service the supervisor starts. Idempotent.
+def ensure_default_registry() -> None:
+    """The models that need no download, served by the service the supervisor starts. Idempotent.
 
-    Raises inference.models.errors.ModelNotFound when the model's package is not installed.
+    Raises inference.models.errors.ModelNotFound when a model's package is not installed.
     """
     source = parse_source(DEFAULT_MODEL)
     assert isinstance(source, GgufSource)
-    package, _, revision = source.origin.partition(":")[0].partition("==")
-    version, _made = ModelVersion.objects.get_or_create(
+    _ensure(
+        Deployment.EMBEDDED,
         name=source.name,
-        source=package,
-        revision=revision,
-        digest=f"sha256:{source.expected_sha256}",
-        precision=_PRECISION,
-        defaults={"served_id": source.name, "context_tokens": _CONTEXT_TOKENS},
+        kind=ModelVersion.Kind.TEXT,
+        origin=source.origin,
+        sha256=source.expected_sha256,
+        precision="bfloat16",
+        context_tokens=8192,
     )
-    deployment, _made = Deployment.objects.get_or_create(
-        name=Deployment.EMBEDDED, defaults={"version": version, "base_url": Deployment.EMBEDDED}
+    embedder = embedder_source(DEFAULT_EMBEDDER)
+    assert embedder is not None and embedder.listed is not None
+    _ensure(
+        _EMBEDDER,
+        name=embedder.name,
+        kind=ModelVersion.Kind.EMBEDDING,
+        origin=embedder.origin,
+        sha256=embedder.listed["model.safetensors"],
+        precision="float32",
+        context_tokens=512,
     )
-    return deployment
 
 
 def ensure_default_route() -> Route:
-    """The tenant in scope gets a route to the default model, and it is the default if it has none. Idempotent."""
-    deployment = Deployment.objects.select_related("version").get(name=Deployment.EMBEDDED)
-    name = deployment.version.name
-    route, _made = Route.objects.get_or_create(
+    """The tenant in scope gets routes to the default models; comes back the one to the model that chats.
+
+    That one is the default if the tenant has none. Idempotent.
+    """
+    _route(_EMBEDDER, label="all-MiniLM-L6-v2", is_default=False)
+    has_default = Route.objects.filter(is_default=True).exists()
+    return _route(Deployment.EMBEDDED, label="SmolLM2 135M Instruct", is_default=not has_default)
+
+
+def _ensure(
+    deployment: str,
+    *,
+    name: str,
+    kind: ModelVersion.Kind,
+    origin: str,
+    sha256: str | None,
+    precision: str,
+    context_tokens: int,
+) -> None:
+    package, _, revision = origin.partition(":")[0].partition("==")
+    version, _made = ModelVersion.objects.get_or_create(
         name=name,
-        defaults={
-            "label": "SmolLM2 135M Instruct",
-            "deployment": deployment,
-            "is_default": not Route.objects.filter(is_default=True).exists(),
-        },
+        source=package,
+        revision=revision,
+        digest=f"sha256:{sha256}",
+        precision=precision,
+        defaults={"kind": kind, "served_id": name, "context_tokens": context_tokens},
+    )
+    Deployment.objects.get_or_create(
+        name=deployment, defaults={"version": version, "base_url": Deployment.EMBEDDED}
+    )
+
+
+def _route(deployment_name: str, *, label: str, is_default: bool) -> Route:
+    deployment = Deployment.objects.select_related("version").get(name=deployment_name)
+    route, _made = Route.objects.get_or_create(
+        name=deployment.version.name,
+        defaults={"label": label, "deployment": deployment, "is_default": is_default},
     )
     return route

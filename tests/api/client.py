@@ -14,6 +14,7 @@ from tests.chat.stack import Stack
 
 CHAT = "/v1/chat/completions"
 MODEL = "smollm2-135m-instruct"
+EMBEDDER = "all-minilm-l6-v2"
 SHORT = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
 LONG = {
     "model": MODEL,

@@ -14,7 +14,7 @@ from tenants import clock
 from tenants.access import create_api_key
 from tenants.models import ApiKey, Tenant
 from tenants.scope import tenant_scope
-from tests.api.client import MODEL, chat, http
+from tests.api.client import EMBEDDER, MODEL, chat, http
 from tests.chat.recorded import count_records
 from tests.chat.stack import Stack
 from tests.conftest import Company
@@ -40,7 +40,9 @@ COMPLETIONS = "/v1/chat/completions"
         (chat(max_tokens="many"), 400, "invalid_type"),
         (chat(max_tokens=10**9), 400, "invalid_value"),
         (chat(temperature=9), 400, "invalid_value"),
-        (chat(n=2), 400, "unsupported_parameter"),
+        (chat(n=1000), 400, "invalid_value"),
+        (chat(audio={}), 400, "unsupported_parameter"),
+        (chat(tool_choice="required"), 400, "invalid_value"),
         (chat(model="gpt-9"), 404, "model_not_found"),
         (chat(model=""), 400, "invalid_value"),
         (chat(messages=[{"role": "user", "content": "x" * 1_000_000}]), 413, "request_too_large"),
@@ -65,10 +67,16 @@ async def test_a_bad_request_is_a_typed_error(
 async def test_token_ids_are_refused_for_a_reviewer_could_not_read_them(
     live_acme: Company, stack: Stack, key: str
 ) -> None:
+    refused = {
+        "/v1/completions": {"model": MODEL, "prompt": [[504, 3575], [30]]},
+        "/v1/embeddings": {"model": EMBEDDER, "input": [504, 3575, 30]},
+    }
     async with http(stack, key) as client:
-        answer = await client.post("/v1/completions", json={"model": MODEL, "prompt": [504, 3575, 30]})
-    assert answer.status_code == 400
-    assert answer.json()["error"]["param"] == "prompt"
+        for address, body in refused.items():
+            answer = await client.post(address, json=body)
+            assert answer.status_code == 400
+            error = answer.json()["error"]
+            assert (error["code"], error["param"]) == ("unsupported_parameter", [*body][1])
     assert await sync_to_async(count_records)(live_acme) == 0
 
 
@@ -94,6 +102,8 @@ async def test_a_key_is_needed_and_a_session_is_not_enough(
             for method, address in [
                 ("POST", COMPLETIONS),
                 ("POST", "/v1/completions"),
+                ("POST", "/v1/embeddings"),
+                ("POST", "/v1/tokenize"),
                 ("GET", "/v1/models"),
             ]:
                 response = await client.request(method, address, headers=headers, content=json.dumps(chat()))
@@ -134,7 +144,7 @@ async def test_other_methods_and_addresses_are_json_errors(
             assert response.headers["allow"] == "POST"
             assert response.headers["content-type"] == "application/json"
         assert (await client.post("/v1/models")).headers["allow"] == "GET, HEAD"
-        for address in ("/v1/", "/v1/embeddings", "/v1/chat/completions/", "/v1/chat", "/v1/models/"):
+        for address in ("/v1/", "/v1/embeddings/", "/v1/chat/completions/", "/v1/chat", "/v1/models/"):
             response = await client.post(address, json=chat())
             assert response.status_code == 404, address
             assert response.json()["error"]["code"] == "unknown_url"

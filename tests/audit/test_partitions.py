@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from audit import partitions, record, tasks
+from audit.output import text_of
 from audit.record import AuditUnavailable
 from audit.selectors import RecordFilters, list_records, open_record
 from tenants import clock
@@ -86,7 +87,7 @@ def test_a_generation_that_runs_over_midnight_stays_in_its_day(
     record.complete(handle, status="completed")
 
     view = open_record(reviewer, handle.request_id, reason="midnight")
-    assert view.output == "old new"
+    assert text_of(view.output) == "old new"
     days = owner.execute(
         "SELECT DISTINCT day FROM audit_chunk WHERE request_id = %s "
         "UNION SELECT day FROM audit_completion WHERE request_id = %s",

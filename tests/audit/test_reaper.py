@@ -31,8 +31,8 @@ def valkey() -> Iterator[redis.Redis]:
         client.flushdb()
 
 
-def _begun(actor: Actor, *, ago_s: float) -> Handle:
-    return begin(actor, request_id=id_at(clock.now() - timedelta(seconds=ago_s)))
+def _begun(actor: Actor, *, ago_s: float, kind: str = record.GENERATION) -> Handle:
+    return begin(actor, request_id=id_at(clock.now() - timedelta(seconds=ago_s)), kind=kind)
 
 
 def _completion(handle: Handle) -> AuditCompletion | None:
@@ -62,8 +62,9 @@ def test_an_orphan_is_closed_as_interrupted_with_what_was_recorded(
         record.append(handle, seq=3, text=" from the dead")
 
 
-def test_an_orphan_that_never_answered_is_closed(member: Actor) -> None:
-    handle = _begun(member, ago_s=21)
+@pytest.mark.parametrize("kind", record.REQUESTS)
+def test_an_orphan_that_never_answered_is_closed(member: Actor, kind: str) -> None:
+    handle = _begun(member, ago_s=21, kind=kind)
     tasks.close_orphans()
     completion = _completion(handle)
     assert completion is not None and completion.status == "interrupted"

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from audit import record
+from audit.output import text_of
 from audit.record import AuditUnavailable
 from audit.selectors import (
     READ,
@@ -88,9 +89,9 @@ def test_openings_are_listed_when_asked_for(member: Actor, reviewer: Actor) -> N
     handle = generation(member)
     open_record(reviewer, handle.request_id, reason="sample")
     assert _ids(reviewer) == [handle.request_id]
-    opening = list_records(reviewer, RecordFilters(kind=READ)).records[0]
+    opening = list_records(reviewer, RecordFilters(kinds=(READ,))).records[0]
     assert (opening.user_label, opening.subject_id) == (reviewer.label, handle.request_id)
-    assert len(_ids(reviewer, kind="")) == 2
+    assert len(_ids(reviewer, kinds=())) == 2
 
 
 def test_pages_follow_each_other_while_new_records_arrive(member: Actor, reviewer: Actor) -> None:
@@ -138,13 +139,13 @@ def test_choices_are_what_is_present(member: Actor, administrator: Actor, review
 
 def test_another_tenants_reviewer_sees_nothing(member: Actor, outsider: Actor) -> None:
     handle = generation(member)
-    assert _ids(outsider, kind="") == []
+    assert _ids(outsider, kinds=()) == []
     assert filter_choices(outsider) == FilterChoices(users=[], models=[])
     with pytest.raises(NotVisible):
         open_record(outsider, handle.request_id, reason="curious")
     with pytest.raises(NotVisible):
         find_record(outsider, handle.request_id)
-    assert _ids(outsider, kind="") == [], "nothing was opened"
+    assert _ids(outsider, kinds=()) == [], "nothing was opened"
 
 
 @pytest.mark.parametrize("role", ["member", "administrator"])
@@ -170,7 +171,7 @@ def test_opening_shows_what_was_asked_and_answered(member: Actor, reviewer: Acto
     assert view.state == State.INTACT
     assert view.input == [{"role": "user", "content": "What is a beneficial owner?"}]
     assert view.parameters == {"temperature": 0.2, "stop": ["END"]}
-    assert view.output == "Whoever profits。"
+    assert text_of(view.output) == "Whoever profits。"
     assert view.summary.client_address == "192.0.2.7"
 
 
@@ -179,7 +180,7 @@ def test_opening_is_recorded_with_who_why_and_which(
 ) -> None:
     handle = generation(member)
     open_record(reviewer, handle.request_id, reason="  case 7  ", client_address="192.0.2.9")
-    opening = list_records(reviewer, RecordFilters(kind=READ)).records[0]
+    opening = list_records(reviewer, RecordFilters(kinds=(READ,))).records[0]
     assert (opening.user_id, opening.client_address) == (reviewer.user_id, "192.0.2.9")
     assert opening.status == "completed"
     assert open_record(reviewer, opening.id, reason="who was that").input == {
@@ -205,7 +206,7 @@ def test_a_record_is_not_opened_without_a_reason(member: Actor, reviewer: Actor,
     handle = generation(member)
     with pytest.raises(ReasonRequired):
         open_record(reviewer, handle.request_id, reason=reason)
-    assert _ids(reviewer, kind=READ) == []
+    assert _ids(reviewer, kinds=(READ,)) == []
 
 
 @pytest.mark.parametrize("request_id", [uuid4(), uuid7(), UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")])
@@ -219,7 +220,7 @@ def test_a_record_that_does_not_exist_is_not_found(reviewer: Actor, request_id: 
 def test_finding_a_record_shows_no_content_and_leaves_no_trace(member: Actor, reviewer: Actor) -> None:
     handle = generation(member)
     assert find_record(reviewer, handle.request_id) == list_records(reviewer).records[0]
-    assert _ids(reviewer, kind=READ) == []
+    assert _ids(reviewer, kinds=(READ,)) == []
 
 
 def test_counting_stops_where_nobody_needs_it_exactly(
@@ -285,8 +286,8 @@ def test_inside_a_page_the_opening_is_part_of_its_transaction(
 ) -> None:
     handle = generation(member)
     with tenant_scope(reviewer.tenant_id):
-        assert open_record(reviewer, handle.request_id, reason="sample").output == "Whoever profits."
-    assert len(_ids(reviewer, kind=READ)) == 1
+        assert text_of(open_record(reviewer, handle.request_id, reason="sample").output) == "Whoever profits."
+    assert len(_ids(reviewer, kinds=(READ,))) == 1
 
 
 def test_a_list_reads_only_the_partitions_of_its_days(member: Actor, reviewer: Actor) -> None:

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from audit import record
+from audit.output import text_of
 from audit.record import Handle
 from audit.selectors import State, open_record
 from tenants import clock, envelope
@@ -60,7 +61,7 @@ def test_an_altered_record_is_named_so_and_shows_no_content(
     owner.execute(TAMPERINGS[tampering], {"a": one.request_id, "b": other.request_id})
     view = open_record(reviewer, one.request_id, reason="after")
     assert view.state == State.ALTERED
-    assert (view.input, view.parameters, view.output) == (None, {}, "")
+    assert (view.input, view.parameters, view.output) == (None, {}, [])
     assert open_record(reviewer, other.request_id, reason="other").state == State.INTACT
 
 
@@ -72,7 +73,7 @@ def test_a_running_record_is_checked_by_its_encryption_alone(
     for each in (handle, other):
         record.append(each, seq=1, text="one")
         record.append(each, seq=2, text="two")
-    assert open_record(reviewer, handle.request_id, reason="before").output == "onetwo"
+    assert text_of(open_record(reviewer, handle.request_id, reason="before").output) == "onetwo"
     owner.execute(TAMPERINGS[tampering], {"a": handle.request_id, "b": other.request_id})
     assert open_record(reviewer, handle.request_id, reason="after").state == State.ALTERED
 
@@ -110,6 +111,6 @@ def test_content_whose_key_is_destroyed_is_gone_and_its_record_stays(
     envelope.cache.clear()
     view = open_record(reviewer, yesterday, reason="afterwards")
     assert view.state == State.GONE
-    assert (view.input, view.output) == (None, "")
+    assert (view.input, view.output) == (None, [])
     assert view.summary.completion is not None and view.summary.completion.completion_tokens == 5
     assert [reading.reason for reading in view.history] == ["afterwards", "while it can be read"]

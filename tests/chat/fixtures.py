@@ -7,12 +7,19 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from pytest_django.fixtures import Settings
 
+from inference.registry.models import Deployment, ModelVersion, Route
 from inference.registry.services import ensure_default_registry, ensure_default_route
 from tenants.access import create_api_key
 from tenants.scope import tenant_scope
 from tests.chat.browser import Browser
-from tests.chat.stack import TOKEN, Stack, inference_process, web_process
+from tests.chat.stack import TOKEN, Process, Stack, inference_process, web_process
 from tests.conftest import Company, make_company
+from tests.support.scripted_model import make_scripted_model
+
+# What the scripted model says, and what it says when it is given tools; see make_scripted_model.
+THINKER = "thinker"
+ANSWER = ["<think>", "The capital ", "is asked.", "</think>", "It is ", "Paris."]
+CALL = ["I look. ", "<tool_call>", '{"name": "weather", "arguments": {"city": "Paris"}}', "</tool_call>"]
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +38,19 @@ def stack(django_db_setup: None) -> Iterator[Stack]:
         inference.stop()
 
 
+@pytest.fixture(scope="session")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A second inference process, of a model that reasons and calls tools: started once."""
+    folder = tmp_path_factory.mktemp("models") / THINKER
+    process = inference_process(model=str(make_scripted_model(folder, answer=ANSWER, call=CALL)), token="")
+    process.start()
+    try:
+        process.wait_ready()
+        yield process
+    finally:
+        process.stop()
+
+
 @pytest.fixture
 def live_acme(transactional_db: None) -> Company:
     """Acme Bank with a default route, committed, so that other processes see it."""
@@ -47,6 +67,18 @@ def _with_route(company: Company) -> Company:
     with tenant_scope(company.tenant.pk):
         ensure_default_route()
     return company
+
+
+@pytest.fixture
+def thinker(live_acme: Company, scripted: Process) -> str:
+    """Acme Bank's route to the scripted model."""
+    version = ModelVersion.objects.create(
+        name=THINKER, source="a test", revision="1", digest="-", precision="-", served_id=THINKER,
+        context_tokens=2048,
+    )  # fmt: skip
+    deployment = Deployment.objects.create(name=THINKER, version=version, base_url=scripted.url)
+    with tenant_scope(live_acme.tenant.pk):
+        return Route.objects.create(name=THINKER, label=THINKER, deployment=deployment).name
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from uuid import UUID
 import psycopg
 from asgiref.sync import sync_to_async
 
-from audit import record
+from audit import output, record
 from audit.models import AuditChunk, AuditCompletion, AuditRecord
+from audit.output import Part
 from tenants.ids import day_of
 from tenants.scope import tenant_scope
 from tests.conftest import Company
@@ -24,11 +25,16 @@ class Recorded:
     """One audit record, opened."""
 
     input: Any
-    text: str
+    parameters: Any
+    parts: list[Part]
     channel: str
     status: str | None  # None: not closed.
     error_code: str
     completion: AuditCompletion | None
+
+    @property
+    def text(self) -> str:
+        return output.text_of(self.parts)
 
 
 def recorded(company: Company, request_id: str | UUID) -> Recorded:
@@ -39,9 +45,11 @@ def recorded(company: Company, request_id: str | UUID) -> Recorded:
         intent = AuditRecord.objects.get(day=day, id=identifier)
         completion = AuditCompletion.objects.filter(day=day, request_id=identifier).first()
         chunks = AuditChunk.objects.filter(day=day, request_id=identifier).order_by("seq")
+        opened = [record.open_output(handle, seq=c.seq, sealed=c.sealed) for c in chunks]
         return Recorded(
             input=record.open_json(handle, field="input", sealed=intent.input),
-            text="".join(record.open_output(handle, seq=c.seq, sealed=c.sealed) for c in chunks),
+            parameters=record.open_json(handle, field="parameters", sealed=intent.parameters),
+            parts=output.joined(part for piece in opened for part in output.decode(piece)),
             channel=intent.channel,
             status=completion and completion.status,
             error_code=completion.error_code if completion else "",

@@ -65,13 +65,20 @@ class Process:
         return self.log_path.read_text()
 
 
-def inference_process(*, max_running: int = 8, max_waiting: int = 32, port: int | None = None) -> Process:
+def inference_process(
+    *,
+    max_running: int = 8,
+    max_waiting: int = 32,
+    port: int | None = None,
+    model: str = "smollm2",
+    token: str = TOKEN,
+) -> Process:
     port = port or free_port()
-    arguments = ["-m", "inference.server", "--model", "smollm2", "--models-dir", str(MODELS_DIR)]
+    arguments = ["-m", "inference.server", "--model", model, "--models-dir", str(MODELS_DIR)]
     # One thread: two would wait for each other whenever the tests themselves need a core.
     arguments += ["--threads", "1"]
     arguments += ["--port", str(port), "--max-running", str(max_running), "--max-waiting", str(max_waiting)]
-    return Process("inference", arguments, port=port, env={"CUSTOS_INFERENCE_TOKEN": TOKEN}, ready="/health")
+    return Process("inference", arguments, port=port, env={"CUSTOS_INFERENCE_TOKEN": token}, ready="/health")
 
 
 def web_process(*, inference_url: str) -> Process:

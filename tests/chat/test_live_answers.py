@@ -8,9 +8,12 @@ import uuid
 
 from asgiref.sync import sync_to_async
 
+from audit.output import Kind, text_of
+from console.chat import selectors
 from console.chat.models import Message
+from inference.generation import valkey
 from tenants.scope import tenant_scope
-from tests.chat.browser import Browser
+from tests.chat.browser import Browser, Tab
 from tests.chat.recorded import count_records, once_closed
 from tests.conftest import Company
 
@@ -45,6 +48,43 @@ async def test_an_answer_arrives_word_by_word_and_is_what_was_recorded(
     assert record.input == [{"role": "user", "content": SHORT}]
     assert record.completion is not None
     assert record.completion.prompt_tokens == done["usage"]["prompt_tokens"]
+
+
+async def test_reasoning_comes_beside_the_answer_and_is_kept_with_it(
+    live_acme: Company, browser: Browser, thinker: str
+) -> None:
+    def reasoning(tab: Tab, generation: str) -> str:
+        frames = [f for f in tab.frames if f["type"] == "delta" and f["generation"] == generation]
+        return "".join(frame.get("reasoning", "") for frame in frames)
+
+    tab = await browser.open(live_acme.member, "acme-bank")
+    accepted = await tab.ask(SHORT, route=thinker)
+    generation = accepted["generation"]
+    await tab.until("done")
+    said = ("The capital is asked.", "It is Paris.")
+    assert (reasoning(tab, generation), tab.text_of(generation)) == said
+
+    # From its stream, and when that is gone from the record.
+    for gone in (False, True):
+        if gone:
+            await valkey.client().delete(f"custos:{live_acme.tenant.pk}:generation:{generation}")
+        later = await browser.open(live_acme.member, "acme-bank")
+        await later.send(type="resume", generation=generation, after=0)
+        await later.until("done")
+        assert (reasoning(later, generation), later.text_of(generation)) == said
+    await valkey.close_client()
+
+    def kept() -> tuple[str, str]:
+        with tenant_scope(live_acme.tenant.pk):
+            answer = Message.objects.get(pk=accepted["answer"]["id"])
+            parts = selectors.parts_of(answer)
+            return text_of(parts, Kind.REASONING), text_of(parts)
+
+    assert await sync_to_async(kept)() == said
+    await tab.ask("And of Spain?", conversation=accepted["conversation"]["id"], route=thinker)
+    done = await tab.until("done")
+    record = await once_closed(live_acme, done["generation"])
+    assert record.input[1] == {"role": "assistant", "content": "It is Paris."}, "thoughts are not sent again"
 
 
 async def test_the_conversation_so_far_is_sent_to_the_model(live_acme: Company, browser: Browser) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from audit.output import Kind, Part
 from console.chat import selectors, services
 from console.chat.models import Conversation, Message
 from inference.generation.run import Counts, Ending
@@ -30,9 +31,9 @@ def make_conversation(
     plan = services.plan_ask(actor=actor, client_id=uuid.uuid4(), conversation_id=None, text=text, route=None)
     assert isinstance(plan, services.Plan)
     exchange = services.store(actor=actor, plan=plan, generation=uuid7())
-    ending = Ending("completed", finish_reason="stop", usage=Counts(5, 7, 0))
+    ending = Ending("completed", finish_reasons={0: "stop"}, usage=Counts(5, 7, 0))
     services.finish_answer(
-        tenant_id=company.tenant.pk, answer_id=exchange.answer_id, text=answer, ending=ending
+        tenant_id=company.tenant.pk, answer_id=exchange.answer_id, parts=[Part(answer)], ending=ending
     )
     return exchange
 
@@ -164,7 +165,9 @@ def test_text_is_sealed_and_opens_in_its_own_place_only(acme: Company) -> None:
                 selectors.text_of(one)
 
 
-def test_the_history_holds_the_newest_answer_of_each_question(acme: Company) -> None:
+def test_the_history_holds_the_newest_answer_of_each_question_without_its_reasoning(
+    acme: Company, client_of
+) -> None:
     made = make_conversation(acme, answer="First try.")
     actor = acme.actor(acme.member)
     plan = services.plan_regenerate(
@@ -177,7 +180,10 @@ def test_the_history_holds_the_newest_answer_of_each_question(acme: Company) -> 
     assert [m["content"] for m in plan.request["messages"]] == ["What is a river?"]
     again = services.store(actor=actor, plan=plan, generation=uuid7())
     services.finish_answer(
-        tenant_id=acme.tenant.pk, answer_id=again.answer_id, text="Second try.", ending=Ending("stopped")
+        tenant_id=acme.tenant.pk,
+        answer_id=again.answer_id,
+        parts=[Part("Shorter", kind=Kind.REASONING), Part("Second "), Part("try.")],
+        ending=Ending("stopped"),
     )
     following = services.plan_ask(
         actor=actor,
@@ -191,4 +197,10 @@ def test_the_history_holds_the_newest_answer_of_each_question(acme: Company) -> 
         "What is a river?",
         "Second try.",
         "More?",
+    ]
+    shown = data_of(client_of(acme.member), f"/t/acme-bank/chat/{made.conversation_id}/")["messages"]
+    assert [(m["text"], m["reasoning"]) for m in shown] == [
+        ("What is a river?", ""),
+        ("First try.", ""),
+        ("Second try.", "Shorter"),
     ]

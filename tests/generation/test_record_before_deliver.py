@@ -12,12 +12,14 @@ from uuid import UUID
 import pytest
 from asgiref.sync import sync_to_async
 
+from audit import record
 from audit.models import AuditChunk
+from audit.output import Kind, decode, joined, text_of
 from inference.client import Delta, InferenceClient
 from inference.generation import run, running, stream, valkey
 from inference.generation.errors import NotRecorded, ShuttingDown, StreamUnavailable
 from inference.generation.run import Ending, Order
-from inference.registry.selectors import resolve
+from inference.registry.selectors import Resolved, resolve
 from tenants.ids import day_of
 from tenants.roles import CHAT_USE
 from tenants.scope import tenant_scope
@@ -26,6 +28,7 @@ from tests.chat.stack import TOKEN, Stack
 from tests.conftest import Company
 
 TOKENS = 60
+TOOLS = [{"type": "function", "function": {"name": "weather"}}]
 PROMPT = [{"role": "user", "content": "Write a very long story about a river."}]
 
 
@@ -41,10 +44,10 @@ class Witness:
         self.enough = asyncio.Event()
         self.ended = asyncio.Event()
 
-    async def batch(self, *, seq: int, text: str, sealed: bytes) -> None:
-        if not await sync_to_async(self._is_recorded)(seq, sealed):
+    async def batch(self, *, seq: int, deltas: list[Delta], sealed: bytes) -> None:
+        if not await sync_to_async(self._is_recorded)(seq, deltas, sealed):
             self.unrecorded.append(seq)
-        self.text += text
+        self.text += text_of(deltas)
         if seq >= 5:
             self.enough.set()
 
@@ -52,8 +55,11 @@ class Witness:
         self.ending = ending
         self.ended.set()
 
-    def _is_recorded(self, seq: int, sealed: bytes) -> bool:
+    def _is_recorded(self, seq: int, deltas: list[Delta], sealed: bytes) -> bool:
         assert self.request_id is not None
+        handle = record.Handle(self._company.tenant.pk, self.request_id)
+        if joined(decode(record.unseal_chunk(handle, seq, sealed))) != joined(deltas):
+            return False
         with tenant_scope(self._company.tenant.pk):
             chunks = AuditChunk.objects.filter(
                 day=day_of(self.request_id), request_id=self.request_id, seq=seq
@@ -103,7 +109,31 @@ async def test_every_piece_is_committed_before_it_is_delivered(live_acme: Compan
     assert witness.ending.usage.completion_tokens == TOKENS
     assert witness.ending.timings.ttft_ms is not None
     record = await once_closed(live_acme, order.request_id)
-    assert record.text == witness.text == generation.text
+    assert record.text == witness.text == text_of(generation.parts)
+
+
+@pytest.mark.parametrize("wish", [{"n": 2}, {"tools": TOOLS}], ids=["reasoning", "tool calls"])
+async def test_so_is_every_piece_of_reasoning_of_tool_calls_and_of_other_choices(
+    live_acme: Company, order: Order, thinker: str, wish: dict[str, Any]
+) -> None:
+    def resolved() -> Resolved:
+        with tenant_scope(live_acme.tenant.pk):
+            return resolve(order.actor, thinker)
+
+    asked = {"messages": PROMPT, **wish}
+    order = replace(order, request=asked, resolved=await sync_to_async(resolved)())
+    witness = Witness(live_acme)
+    generation = await begin(order, witness)
+    generation.start()
+    await generation.wait()
+    assert witness.unrecorded == []
+    found = await once_closed(live_acme, order.request_id)
+    assert found.parts == joined(generation.parts)
+    assert {(part.choice, part.kind) for part in found.parts} == (
+        {(0, Kind.TEXT), (0, Kind.TOOL_CALL)}
+        if "tools" in wish
+        else {(choice, kind) for choice in (0, 1) for kind in (Kind.REASONING, Kind.TEXT)}
+    )
 
 
 async def test_text_that_waits_for_a_commit_becomes_the_next_piece_and_none_is_lost(
@@ -112,10 +142,11 @@ async def test_text_that_waits_for_a_commit_becomes_the_next_piece_and_none_is_l
     class Slow(Witness):
         pieces = 0
 
-        async def batch(self, *, seq: int, text: str, sealed: bytes) -> None:
-            await super().batch(seq=seq, text=text, sealed=sealed)
+        async def batch(self, *, seq: int, deltas: list[Delta], sealed: bytes) -> None:
+            await super().batch(seq=seq, deltas=deltas, sealed=sealed)
             self.pieces = seq
-            await asyncio.sleep(0.5)
+            while (await order.resolved.client.health())["running"]:
+                await asyncio.sleep(0.05)
 
     greedy = {**order.request, "temperature": 0}
     body = {**greedy, "model": order.resolved.served_id}
@@ -201,10 +232,10 @@ async def test_a_record_that_cannot_be_closed_is_told_and_left_to_the_reaper(
 
 async def test_a_reader_that_cannot_be_reached_ends_the_answer(live_acme: Company, order: Order) -> None:
     class Unreachable(Witness):
-        async def batch(self, *, seq: int, text: str, sealed: bytes) -> None:
+        async def batch(self, *, seq: int, deltas: list[Delta], sealed: bytes) -> None:
             if seq == 3:
                 raise StreamUnavailable("gone")
-            await super().batch(seq=seq, text=text, sealed=sealed)
+            await super().batch(seq=seq, deltas=deltas, sealed=sealed)
 
     witness = Unreachable(live_acme)
     generation = await begin(order, witness)

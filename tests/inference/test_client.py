@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.output import Kind
 from console.supervisor.ports import free_port
 from inference.client import (
     Delta,
@@ -27,6 +28,7 @@ from inference.client import (
     Usage,
     _AnswerReader,
     close_pool,
+    joined_logprobs,
 )
 from tests.inference.test_server import CHAT, LONG, MODEL, metric, steps_until_idle
 from tests.support.inference import launch_inference_server, wait_for_state
@@ -54,7 +56,7 @@ async def test_an_answer_arrives_as_deltas_and_one_end(server: tuple[str, str]) 
     *deltas, end = items
     assert deltas and all(isinstance(delta, Delta) and delta.text for delta in deltas)
     assert isinstance(end, Finished)
-    assert end.finish_reason in ("stop", "length")
+    assert end.finish_reasons[0] in ("stop", "length")
     assert end.usage.prompt_tokens > 0 and 0 < end.usage.completion_tokens <= 8
 
 
@@ -62,7 +64,7 @@ async def test_a_completion_arrives_the_same_way(server: tuple[str, str]) -> Non
     request = {"model": MODEL, "prompt": "The capital of France is", "max_tokens": 3, "temperature": 0.0}
     items = [item async for item in InferenceClient(*server).stream_completion(request)]
     assert "Paris" in "".join(item.text for item in items if isinstance(item, Delta))
-    assert items[-1] == Finished("length", Usage(5, 3))
+    assert items[-1] == Finished({0: "length"}, Usage(5, 3))
 
 
 async def test_closing_the_iterator_frees_the_engine(server: tuple[str, str]) -> None:
@@ -90,7 +92,8 @@ async def test_cancelling_the_reading_task_frees_the_engine(server: tuple[str, s
 async def test_a_request_at_fault_is_rejected_with_the_services_words(server: tuple[str, str]) -> None:
     with pytest.raises(InferenceRejected) as rejected:
         await anext(InferenceClient(*server).stream_chat(CHAT | {"model": "other"}))
-    assert (rejected.value.error.status, rejected.value.code) == (404, "model_not_found")
+    error = rejected.value.error
+    assert (error.status, error.code, error.param) == (404, "model_not_found", "model")
     with pytest.raises(InferenceRejected) as long:
         await anext(InferenceClient(*server).stream_chat(CHAT | {"max_tokens": 9000}))
     assert long.value.code == "context_length_exceeded"
@@ -180,9 +183,69 @@ def test_an_answer_reads_the_same_however_the_network_cuts_it(cuts: set[int]) ->
     assert items == [
         Delta("漢字 \u2028\u0085 👩‍👩‍👧"),
         Delta("\r\n end"),
-        Finished("length", Usage(3, 2, 1)),
+        Finished({0: "length"}, Usage(3, 2, 1)),
     ]
     assert reader.done
+
+
+def read(*events: Any) -> list[Any]:
+    return list(_AnswerReader().feed(b"".join(map(event, events)) + b"data: [DONE]\n\n"))
+
+
+def choice(index: int = 0, **fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, **fields}]}
+
+
+def test_choices_reasoning_and_tool_calls_are_told_apart() -> None:
+    call = {"index": 1, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}
+    more = {"index": 1, "function": {"arguments": "{}"}}
+    items = read(
+        choice(1, delta={"role": "assistant", "content": ""}),
+        choice(1, delta={"reasoning_content": "Hm"}),
+        choice(0, delta={"reasoning": "So"}),
+        choice(0, delta={"content": "Yes", "reasoning_content": "!"}),
+        choice(1, delta={"tool_calls": [call]}),
+        choice(1, delta={"tool_calls": [more]}),
+        choice(1, delta={}, finish_reason="tool_calls"),
+        choice(0, delta={}, finish_reason="stop"),
+        {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9,
+                                  "completion_tokens_details": {"reasoning_tokens": 4}}},
+    )  # fmt: skip
+    assert items == [
+        Delta("Hm", 1, Kind.REASONING),
+        Delta("So", 0, Kind.REASONING),
+        Delta("!", 0, Kind.REASONING),
+        Delta("Yes"),
+        Delta("", 1, Kind.TOOL_CALL, call=1, id="call_1", name="weather"),
+        Delta("{}", 1, Kind.TOOL_CALL, call=1),
+        Finished({1: "tool_calls", 0: "stop"}, Usage(3, 9, 0, 4)),
+    ]
+
+
+def test_logprobs_wait_for_the_text_they_are_of() -> None:
+    first, second, other, last = ({"content": [{"token": each, "logprob": -1.0}]} for each in "abcd")
+    items = read(
+        choice(delta={"content": ""}, logprobs=first),
+        choice(1, delta={"content": "c"}, logprobs=other),
+        choice(delta={"content": "ab"}, logprobs=second),
+        choice(delta={"content": ""}, logprobs=last, finish_reason="stop"),
+    )
+    assert items[:-1] == [
+        Delta("c", 1, logprobs=other),
+        Delta("ab", logprobs={"content": first["content"] + second["content"]}),
+    ]
+
+
+def test_the_logprobs_of_pieces_are_joined_list_by_list() -> None:
+    one = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": None}
+    two = {"tokens": ["b"], "token_logprobs": [-2.0], "top_logprobs": None}
+    assert joined_logprobs([None, one, two, None]) == {
+        "tokens": ["a", "b"],
+        "token_logprobs": [-1.0, -2.0],
+        "top_logprobs": None,
+    }
+    assert one["tokens"] == ["a"], "the pieces stay as they are"
+    assert joined_logprobs([None, {}]) is None
 
 
 def test_an_answer_without_its_end_is_not_done() -> None:

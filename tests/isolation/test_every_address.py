@@ -82,7 +82,14 @@ PLATFORM_ADDRESSES = {
 OPEN_ADDRESSES = {"", "signin/", "signout/", "language/", "healthz", "readyz"}
 
 # Answer to keys, not to sessions: see TestKeys.
-KEY_ADDRESSES = {"v1/chat/completions", "v1/completions", "v1/models", "v1/models/<path:name>", "v1/"}
+KEY_POSTS = {
+    "v1/chat/completions",
+    "v1/completions",
+    "v1/embeddings",
+    "v1/tokenize",
+    "v1/detokenize",
+}
+KEY_ADDRESSES = {*KEY_POSTS, "v1/models", "v1/models/<path:name>", "v1/"}
 
 WEBSOCKETS = {"ws/t/<slug:slug>/chat/": "/ws/t/acme-bank/chat/", "": "/ws/nothing/"}
 
@@ -210,16 +217,18 @@ class TestKeys:
     def test_without_a_key_or_with_a_wrong_one_every_address_says_so(self, world: World) -> None:
         browser = Client()
         browser.force_login(world.acme.administrator, backend="django.contrib.auth.backends.ModelBackend")
-        for path in ("chat/completions", "completions"):
-            assert browser.post(f"/v1/{path}", {}, content_type="application/json").status_code == 401
+        wrong = {"Authorization": f"Bearer custos-{world.acme.tenant.pk.hex}-abc-def"}
+        for path in KEY_POSTS:
+            for headers in ({}, wrong):
+                answer = browser.post(f"/{path}", {}, content_type="application/json", headers=headers)
+                assert answer.status_code == 401, path
         for path in ("models", "models/smollm2-135m-instruct"):
             assert browser.get(f"/v1/{path}").status_code == 401
-            wrong = {"Authorization": f"Bearer custos-{world.acme.tenant.pk.hex}-abc-def"}
             assert browser.get(f"/v1/{path}", headers=wrong).status_code == 401
 
     def test_a_key_finds_the_models_of_its_own_tenant(self, world: World) -> None:
         with tenant_scope(world.north.tenant.pk):
-            Route.objects.update(name="north-only")
+            Route.objects.filter(is_default=True).update(name="north-only")
         acme, north = (
             {"Authorization": f"Bearer {create_api_key(tenant_slug=slug, name='k')}"}
             for slug in ("acme-bank", "north-fund")
@@ -227,7 +236,26 @@ class TestKeys:
         assert Client().get("/v1/models/north-only", headers=north).status_code == 200, "the control"
         assert Client().get("/v1/models/north-only", headers=acme).status_code == 404
         listed = Client().get("/v1/models", headers=acme).json()["data"]
-        assert [model["id"] for model in listed] == ["smollm2-135m-instruct"]
+        assert [model["id"] for model in listed] == ["smollm2-135m-instruct", "all-minilm-l6-v2"]
+
+    def test_every_operation_answers_only_for_the_models_of_the_keys_own_tenant(self, world: World) -> None:
+        with tenant_scope(world.north.tenant.pk):
+            Route.objects.filter(is_default=True).update(name="north-only")
+            Route.objects.filter(is_default=False).update(name="north-embedder")
+        key = create_api_key(tenant_slug="acme-bank", name="k")
+        bodies = {
+            "v1/chat/completions": {"model": "north-only", "messages": [{"role": "user", "content": "x"}]},
+            "v1/completions": {"model": "north-only", "prompt": "x"},
+            "v1/embeddings": {"model": "north-embedder", "input": "x"},
+            "v1/tokenize": {"model": "north-only", "prompt": "x"},
+            "v1/detokenize": {"model": "north-embedder", "tokens": [1]},
+        }
+        assert set(bodies) == KEY_POSTS
+        for path, body in bodies.items():
+            answer = Client().post(
+                f"/{path}", body, content_type="application/json", headers={"Authorization": f"Bearer {key}"}
+            )
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found"), path
 
     def test_a_key_opens_no_page(self, world: World) -> None:
         key = create_api_key(tenant_slug="acme-bank", name="k")

@@ -1,5 +1,6 @@
 """Audit review: lists without content, openings with a reason, each of them recorded."""
 
+import re
 from collections.abc import Callable
 from unittest.mock import patch
 
@@ -7,6 +8,7 @@ import pytest
 from django.test import Client
 
 from audit import selectors
+from audit.output import Kind, Part, encode
 from audit.record import AuditUnavailable
 from tenants.models import User
 from tests.audit.conftest import begin, generation
@@ -19,7 +21,7 @@ LIST = "/t/acme-bank/audit/"
 
 
 def openings(company: Company) -> list[selectors.Summary]:
-    filters = selectors.RecordFilters(kind=selectors.READ)
+    filters = selectors.RecordFilters(kinds=(selectors.READ,))
     return selectors.list_records(company.actor(company.reviewer), filters).records
 
 
@@ -64,6 +66,53 @@ def test_a_prompt_of_token_ids_can_be_read(acme: Company, reviewer_browser: Clie
     assert page.status_code == 200
     assert "[504, 3575, 30]" in page.text
     assert "harbour" in page.text
+
+
+def test_answers_reasoning_and_tool_calls_can_be_told_apart(acme: Company, reviewer_browser: Client) -> None:
+    call = {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "weather", "arguments": '{"city":"Oslo"}'},
+    }
+    asked = [
+        {"role": "user", "content": "Which port?"},
+        {"role": "assistant", "reasoning_content": "a forecast helps", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "<b>storm</b>"},
+    ]
+    said = [
+        Part("the storm", kind=Kind.REASONING),
+        Part("The harbour."),
+        Part('{"port":"Oslo"}', 1, Kind.TOOL_CALL, id="call_2", name="close_port"),
+    ]
+    texts = (encode(said[:2]), encode(said[2:]))
+    handle = generation(
+        acme.actor(acme.member), channel="api", texts=texts, input=asked, parameters={"n": 2, "tools": [call]}
+    )
+    page = reviewer_browser.post(f"{LIST}{handle.request_id}/", {"reason": "Routine sample"}).text
+    seen = " ".join(re.sub("<[^>]+>", " ", page).split())
+    for words in (
+        "Question Which port?",
+        "Earlier answer · Reasoning a forecast helps",
+        "Earlier answer · Call of weather {&quot;city&quot;:&quot;Oslo&quot;}",
+        "Result of a tool &lt;b&gt;storm&lt;/b&gt;",
+        "Answer 1 · Reasoning the storm Answer 1 The harbour.",
+        "Answer 2 · Call of close_port {&quot;port&quot;:&quot;Oslo&quot;}",
+        "n 2 tools [{&quot;id&quot;: &quot;call_1&quot;",
+    ):
+        assert words in seen
+
+
+def test_an_embedding_shows_its_texts_and_that_no_numbers_are_kept(
+    acme: Company, reviewer_browser: Client
+) -> None:
+    handle = generation(
+        acme.actor(acme.member), kind="embedding", texts=(), input=["The harbour.", "A ship."], channel="api"
+    )
+    assert str(handle.request_id) in reviewer_browser.get(LIST).text
+    page = reviewer_browser.post(f"{LIST}{handle.request_id}/", {"reason": "Routine sample"}).text
+    assert "The harbour." in page and "A ship." in page
+    assert "numbers, which are not kept" in page
+    assert "Nothing was delivered" not in page
 
 
 def test_the_next_reason_is_proposed(recorded: str, reviewer_browser: Client) -> None:

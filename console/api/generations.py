@@ -1,0 +1,144 @@
+"""One audited generation for a program: from the validated body to the response."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
+
+from console.api.answers import EventStream, Reader, Shape, error_of, usage_of
+from console.api.requests import error_response
+from inference.client import Delta
+from inference.generation import run
+from inference.generation.run import Ending, Generation, Order
+from inference.protocol import ApiError, ChatCompletionRequest, CompletionRequest, model_not_found
+from inference.protocol_text import EmbeddingRequest
+from inference.registry.models import ModelVersion
+from inference.registry.selectors import Resolved, RouteNotFound, resolve
+from tenants.access import Actor
+from tenants.database import in_database
+from tenants.roles import API_USE
+from tenants.scope import tenant_scope
+
+_NOT_FOR_THE_MODEL = {"model", "stream", "stream_options"}  # The console asks for these itself.
+
+
+async def answer_chat(request: HttpRequest, actor: Actor, wish: ChatCompletionRequest) -> HttpResponseBase:
+    """Raises ApiError or GenerationError when nothing was recorded or asked of the model."""
+    return await _answer(request, actor, wish, kind="chat", choices=wish.choices)
+
+
+async def answer_completion(request: HttpRequest, actor: Actor, wish: CompletionRequest) -> HttpResponseBase:
+    """As answer_chat."""
+    choices = wish.choices * len(wish.prompts)
+    return await _answer(request, actor, wish, kind="completion", choices=choices)
+
+
+async def answer_embeddings(request: HttpRequest, actor: Actor, wish: EmbeddingRequest) -> HttpResponseBase:
+    """As answer_chat."""
+    resolved = await resolved_for(actor, wish.model, ModelVersion.Kind.EMBEDDING)
+    order = _order(request, actor, wish, kind="embedding", resolved=resolved)
+
+    async def respond(generation: Generation, reader: Reader) -> HttpResponseBase:
+        ending = await reader.next()
+        assert isinstance(ending, Ending)  # Nothing is written, so nothing comes before the end.
+        if error := error_of(ending):
+            raise error
+        usage = {name: usage_of(ending)[name] for name in ("prompt_tokens", "total_tokens")}
+        body = {"object": "list", "data": generation.vectors, "model": resolved.route, "usage": usage}
+        return JsonResponse(body)
+
+    return await _carried_out(order, respond)
+
+
+async def resolved_for(
+    actor: Actor, name: str | None, kind: ModelVersion.Kind | None = ModelVersion.Kind.TEXT
+) -> Resolved:
+    """The model that the tenant calls `name`; without a name the default one. Raises ApiError."""
+    return await in_database(_resolve, actor, name, kind)
+
+
+def _resolve(actor: Actor, name: str | None, kind: ModelVersion.Kind | None) -> Resolved:
+    with tenant_scope(actor.tenant_id):
+        try:
+            return resolve(actor, name, kind)
+        except RouteNotFound:
+            raise model_not_found(name or "") from None
+
+
+async def _answer(
+    request: HttpRequest,
+    actor: Actor,
+    wish: ChatCompletionRequest | CompletionRequest,
+    *,
+    kind: Literal["chat", "completion"],
+    choices: int,
+) -> HttpResponseBase:
+    order = _order(request, actor, wish, kind=kind, resolved=await resolved_for(actor, wish.model))
+    shape = Shape(kind=kind, request_id=str(order.request_id), model=order.resolved.route, choices=choices)
+    return await _carried_out(order, lambda generation, reader: _respond(generation, reader, shape, wish))
+
+
+def _order(
+    request: HttpRequest,
+    actor: Actor,
+    wish: ChatCompletionRequest | CompletionRequest | EmbeddingRequest,
+    *,
+    kind: Literal["chat", "completion", "embedding"],
+    resolved: Resolved,
+) -> Order:
+    return Order(
+        actor=actor,
+        channel="api",
+        permission=API_USE,
+        kind=kind,
+        request=wish.model_dump(
+            exclude=_NOT_FOR_THE_MODEL, exclude_unset=True, exclude_none=True, by_alias=True
+        ),
+        resolved=resolved,
+        client_address=request.META.get("REMOTE_ADDR") or "",
+        arrived=request.arrived,  # type: ignore[attr-defined]
+    )
+
+
+async def _carried_out(
+    order: Order, respond: Callable[[Generation, Reader], Awaitable[HttpResponseBase]]
+) -> HttpResponseBase:
+    """Run a generation and let `respond` make the response of it, which then carries the record's id."""
+    reader = Reader()
+    generation = await run.begin(order, reader)
+    generation.start()
+    request_id = str(order.request_id)
+    try:
+        response = await respond(generation, reader)
+    except ApiError as error:
+        return error_response(error, request_id=request_id)
+    except BaseException:  # the client went away while we waited
+        generation.stop("disconnected", "client_disconnected")
+        raise
+    response.headers["X-Request-Id"] = request_id
+    return response
+
+
+async def _respond(
+    generation: Generation, reader: Reader, shape: Shape, wish: ChatCompletionRequest | CompletionRequest
+) -> HttpResponseBase:
+    # The first event decides the status code, so that a refusal is a plain HTTP error in a stream too.
+    first = await reader.next()
+    if isinstance(first, Ending) and (error := error_of(first)):
+        raise error
+    if wish.wants_stream:
+        events = EventStream(
+            generation=generation, reader=reader, first=first, shape=shape, wants_usage=wish.wants_usage
+        )
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
+    deltas: list[Delta] = []
+    item = first
+    while not isinstance(item, Ending):
+        deltas += item
+        item = await reader.next()
+    if error := error_of(item):
+        raise error
+    return JsonResponse(shape.whole(deltas, item))
