@@ -183,10 +183,8 @@ class Embedder:
         for row, tokens in enumerate(inputs):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
-        device = self._model.device
-        states = self._model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
-        weights = (
-            mask.to(device).unsqueeze(-1).to(states.dtype)
-        )  # (texts, width, 1): padding counts for nothing
+        ids, mask = ids.to(self._model.device), mask.to(self._model.device)
+        states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(-1).to(states.dtype)  # (texts, width, 1): padding counts for nothing.
         means = (states * weights).sum(1) / weights.sum(1)
         return torch.nn.functional.normalize(means, dim=-1).float().cpu().numpy()

@@ -238,12 +238,18 @@ async def test_a_large_request_does_not_hold_up_a_small_one(watched: tuple[Watch
 async def test_padding_wastes_at_most_half_of_a_batch(watched: tuple[Watched, Embedder]) -> None:
     model, embedder = watched
     model.gate.set()
-    lengths = [2, 3, 5, 9, 17, 30, 60, 100, 200, 400, 500] * 6
-    rows = await asyncio.wrap_future(embedder.submit([[101] * length for length in lengths]))
-    assert np.abs(rows[:11] - rows[11:22]).max() < 1e-5  # Each text's row is at its own place.
-    computed = sum(count * width for count, width in model.shapes)
-    assert computed < 2 * sum(lengths)
-    assert max(count * width for count, width in model.shapes) <= embedder_module.MAX_BATCH_TOKENS
+    inputs = [[1000 + length] * length for length in (2, 500, 3, 60, 2, 31, 3, 100)]
+    rows = await asyncio.wrap_future(embedder.submit(inputs))
+    assert model.shapes == [(1, 500), (2, 100), (1, 31), (4, 3)]
+    for ids, row in zip(inputs, rows, strict=True):  # Each text's row is at its own place.
+        assert np.abs(row - embed(embedder, [ids])[0]).max() < 1e-5
+
+
+async def test_a_batch_has_a_bound(watched: tuple[Watched, Embedder]) -> None:
+    model, embedder = watched
+    model.gate.set()
+    await asyncio.wrap_future(embedder.submit([[101] * 500] * 9))
+    assert model.shapes == [(4, 500), (4, 500), (1, 500)]
 
 
 async def test_a_cancelled_request_is_not_computed(watched: tuple[Watched, Embedder]) -> None:
@@ -265,7 +271,8 @@ async def test_a_full_line_refuses_and_says_when_to_return(
     monkeypatch.setattr(embedder_module, "MAX_WAITING_TOKENS", 10)
     embedder.submit([[101, 102]])
     await until(lambda: len(model.shapes) == 1)
-    waiting = embedder.submit([[101] * 8])
+    embedder.submit([[101] * 4])
+    waiting = embedder.submit([[101] * 6])
     with pytest.raises(QueueFull) as full:
         embedder.submit([[101] * 3])
     assert 1 <= full.value.retry_after <= 60
