@@ -50,7 +50,7 @@ struct Attention {
 
   int group() const { return heads / kv_heads; }
   int words() const { return sizeof(T) == 4 ? key_size : (key_size + 1) / 2; }  // of 32 bits in a key
-  int width() const { return (value_size + kLanes - 1) / kLanes * kLanes; }
+  int width() const { return (value_size + 2 * kLanes - 1) / (2 * kLanes) * (2 * kLanes); }  // of a row of sums
   int64_t slot(const int32_t* table, int head, int position) const {
     return (int64_t(table[position / block_size]) * kv_heads + head) * block_size + position % block_size;
   }
@@ -85,8 +85,10 @@ struct Split {
 struct Scratch {
   std::vector<uint32_t> queries, keys;
   std::vector<float> scores, states;
-  const void* key_rows[kChunk];
-  const void* value_rows[kChunk];
+};
+
+struct Rows {  // of a chunk
+  const void **keys, **values;
 };
 
 template <class T>
@@ -115,9 +117,18 @@ static inline WordLanes load_words(const void* row, int64_t word, int64_t bytes)
   return words;
 }
 
+static inline void ask_for(const void* const* rows, int64_t bytes) {
+  for (int i = 0; i < kLanes; i++)
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char*)rows[i] + at);
+}
+
 // Keys of a chunk, turned: for each group of kLanes keys and each word of a key, those keys' words side by side.
-static inline void turn_keys(const void* const* rows, int words, int64_t bytes, uint32_t* to) {
-  for (int group = 0; group < kKeyGroups; group++, rows += kLanes) {
+// Meanwhile the memory is asked for what comes next: this chunk's values and the following chunk's keys.
+static inline void turn_keys(const void* const* rows, int words, int64_t bytes, uint32_t* to,
+                             const void* const* values, int64_t value_bytes, const void* const* next) {
+  for (int group = 0; group < kKeyGroups; group++, rows += kLanes, values += kLanes, next += kLanes) {
+    ask_for(values, value_bytes);
+    ask_for(next, bytes);
     for (int word = 0; word < words; word += kLanes) {
       WordLanes square[kLanes];
       if (word * 4 + int64_t(sizeof(WordLanes)) <= bytes)
@@ -189,22 +200,85 @@ static inline void value_tile(const float* shares, const void* const* rows, int 
     for (int c = 0; c < C; c++) store(sums[r][c], values + r * width + column + c * kLanes);
 }
 
+#if defined(CUSTOS_AVX512_BF16)
+// The same with bfloat16 shares, two keys at once, C times 32 columns wide.
+template <int R, int C>
+static inline void value_tile_of_pairs(const bf16* shares, const void* const* rows, int low, int high, int column,
+                                       int size, float* values, int width) {
+  const __m512i first = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37,
+                                         5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+  const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+  const int left = size - column - (C - 1) * 32;
+  const __mmask32 mask = left >= 32 ? ~__mmask32(0) : (__mmask32(1) << left) - 1;
+  __m512 sums[R][2 * C];
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < 2 * C; c++) sums[r][c] = _mm512_loadu_ps(values + r * width + column + c * 16);
+  for (int key = low & ~1; key < high; key += 2) {
+    __m512bh value[2 * C];
+#pragma GCC unroll 2
+    for (int c = 0; c < C; c++) {
+      const __mmask32 here = c == C - 1 ? mask : ~__mmask32(0);
+      const __m512i even = _mm512_maskz_loadu_epi16(here, (const bf16*)rows[key] + column + c * 32);
+      const __m512i odd = _mm512_maskz_loadu_epi16(here, (const bf16*)rows[key + 1] + column + c * 32);
+      value[2 * c] = (__m512bh)_mm512_permutex2var_epi16(even, first, odd);
+      value[2 * c + 1] = (__m512bh)_mm512_permutex2var_epi16(even, second, odd);
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < R; r++) {
+      int32_t both;
+      memcpy(&both, shares + r * 2 * kChunk + key, 4);
+      const __m512bh share = (__m512bh)_mm512_set1_epi32(both);
+#pragma GCC unroll 4
+      for (int c = 0; c < 2 * C; c++) sums[r][c] = _mm512_dpbf16_ps(sums[r][c], share, value[c]);
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < 2 * C; c++) _mm512_storeu_ps(values + r * width + column + c * 16, sums[r][c]);
+}
+#endif
+
+// Whether shares are kept as bfloat16, in the first half of each row of scores.
+template <class T>
+constexpr bool kPairs = false;
+#if defined(CUSTOS_AVX512_BF16)
+template <>
+constexpr bool kPairs<bf16> = true;
+#endif
+
 template <class T, int R>
 static void value_rows(const float* shares, const void* const* rows, int low, int high, int size, float* values,
                        int width) {
   int column = 0;
-  for (; column + kLaneTile * kLanes <= size; column += kLaneTile * kLanes)
-    value_tile<T, R, kLaneTile>(shares, rows, low, high, column, size, values, width);
-  for (; column < size; column += kLanes)
-    value_tile<T, R, 1>(shares, rows, low, high, column, size, values, width);
+  if constexpr (kPairs<T>) {
+    for (; column + 32 < size; column += 64)
+      value_tile_of_pairs<R, 2>((const bf16*)shares, rows, low, high, column, size, values, width);
+    if (column < size) value_tile_of_pairs<R, 1>((const bf16*)shares, rows, low, high, column, size, values, width);
+  } else {
+    for (; column + kLaneTile * kLanes <= size; column += kLaneTile * kLanes)
+      value_tile<T, R, kLaneTile>(shares, rows, low, high, column, size, values, width);
+    for (; column < size; column += kLanes)
+      value_tile<T, R, 1>(shares, rows, low, high, column, size, values, width);
+  }
 }
 
-// Scores of one row become shares, and the row's state makes room for them. False: the row sees none of the keys.
-static inline bool soften(float* scores, int low, int high, float scale, float softcap, int row, State state,
+static inline void store_shares(const Lanes (&shares)[kKeyGroups], float* to, std::false_type) {
+  for (int i = 0; i < kKeyGroups; i++) store(shares[i], to + i * kLanes);
+}
+
+#if defined(CUSTOS_AVX512_BF16)
+static inline void store_shares(const Lanes (&shares)[kKeyGroups], float* to, std::true_type) {
+  for (int i = 0; i < kKeyGroups; i += 2)
+    _mm512_storeu_si512(to + i * kLanes / 2, (__m512i)_mm512_cvtne2ps_pbh((__m512)shares[i + 1], (__m512)shares[i]));
+}
+#endif
+
+// Scores of one row, of which it sees [low, high), become shares, and the row's state makes room for them.
+template <bool Pairs>
+static inline void soften(float* scores, int low, int high, float scale, float softcap, int row, State state,
                           int width) {
   if (low >= high) {
     std::fill(scores, scores + kChunk, 0.0f);
-    return false;
+    return;
   }
   for (int i = 0; i < kChunk; i += kLanes) {
     const Lanes score = load(scores + i) * scale;
@@ -220,17 +294,16 @@ static inline bool soften(float* scores, int low, int high, float scale, float s
   const float before = state.most[row], now = std::max(before, largest(most));
   Lanes sum{};
   for (int i = 0; i < kKeyGroups; i++) {
-    const Lanes share = exponential(lanes[i] - now);
-    sum += share;
-    store(share, scores + i * kLanes);
+    lanes[i] = exponential(lanes[i] - now);
+    sum += lanes[i];
   }
+  store_shares(lanes, scores, std::bool_constant<Pairs>());
   const float shrink = before == now ? 1.0f : exponential(splat(before - now))[0];
   state.most[row] = now;
   state.sum[row] = state.sum[row] * shrink + total(sum);
   if (shrink != 1.0f)
     for (int d = 0; d < width; d += kLanes)
       store(load(state.values + int64_t(row) * width + d) * shrink, state.values + int64_t(row) * width + d);
-  return true;
 }
 
 // The rows of a tile, six by six and the rest together.
@@ -272,39 +345,68 @@ struct Tile {
     }
   }
 
-  // Where the chunk's keys and values lie. In place of those that no row sees stands one that is seen: what lies outside
-  // the context or the window was perhaps never written, or belongs to another sequence.
-  void find(int begin, int first, int last) {
-    for (int i = 0; i < kChunk; i++) {
-      const int64_t slot = a.slot(table(), item.head, std::clamp(begin + i, first, last - 1));
-      scratch.key_rows[i] = a.keys + slot * a.key_size;
-      scratch.value_rows[i] = a.values + slot * a.value_size;
+  // Where the keys and values [begin, begin + kChunk) lie. In place of those that no row sees stands one that is seen:
+  // what lies outside the context or the window was perhaps never written, or belongs to another sequence.
+  // False: no row sees any.
+  bool find(int begin, int first, int last, const void** keys, const void** values) const {
+    if (first >= last) return false;
+    int offset = first % a.block_size, entry = first / a.block_size;
+    int64_t slot = a.slot(table(), item.head, first);
+    const int64_t key_bytes = a.key_size * sizeof(T), value_bytes = a.value_size * sizeof(T);
+    const auto place = [&](int i) {
+      keys[i] = (const char*)a.keys + slot * key_bytes;
+      values[i] = (const char*)a.values + slot * value_bytes;
+    };
+    for (int i = 0; i < first - begin; i++) place(i);
+    for (int i = first - begin; i < last - begin; i++, slot++) {
+      if (offset++ == a.block_size) {
+        slot = (int64_t(table()[++entry]) * a.kv_heads + item.head) * a.block_size;
+        offset = 1;
+      }
+      place(i);
     }
+    slot--;
+    for (int i = last - begin; i < kChunk; i++) place(i);
+    return true;
   }
 
-  void chunk(int begin, State state) {
-    const int last = std::min(begin + kChunk, position(rows() - 1) + 1), first = std::max(begin, earliest(0));
-    if (first >= last) return;
-    find(begin, first, last);
-    const int words = a.words(), width = a.width();
-    float* scores = scratch.scores.data();
-    turn_keys(scratch.key_rows, words, int64_t(a.key_size) * sizeof(T), scratch.keys.data());
+  int first_seen(int begin) const { return std::max(begin, earliest(0)); }
+  int last_seen(int begin) const { return std::min(begin + kChunk, position(rows() - 1) + 1); }
+
+  bool find(int begin, const Rows& rows) const {
+    return find(begin, first_seen(begin), last_seen(begin), rows.keys, rows.values);
+  }
+
+  void chunk(int begin, State state, const Rows& here, const Rows& next) {
+    const int first = first_seen(begin), last = last_seen(begin), words = a.words(), width = a.width();
+    float* const scores = scratch.scores.data();
+    turn_keys(here.keys, words, int64_t(a.key_size) * sizeof(T), scratch.keys.data(), here.values,
+              int64_t(a.value_size) * sizeof(T), next.keys);
     by_rows(rows(), [&](auto count, int row) {
       score_tile<T, count>(scratch.queries.data() + int64_t(row) * words, scratch.keys.data(), words,
                            scores + row * kChunk);
     });
     for (int row = 0; row < rows(); row++)
-      soften(scores + row * kChunk, std::max(first, earliest(row)) - begin, std::min(last, position(row) + 1) - begin,
-             a.scale, a.softcap, row, state, width);
+      soften<kPairs<T>>(scores + row * kChunk, std::max(first, earliest(row)) - begin,
+                        std::min(last, position(row) + 1) - begin, a.scale, a.softcap, row, state, width);
     by_rows(rows(), [&](auto count, int row) {
-      value_rows<T, count>(scores + row * kChunk, scratch.value_rows, first - begin, last - begin, a.value_size,
+      value_rows<T, count>(scores + row * kChunk, here.values, first - begin, last - begin, a.value_size,
                            state.values + int64_t(row) * width, width);
     });
   }
 
   void segment(int number, State state) {
     state.clear(rows(), a.width());
-    for (int begin = number * kSegment; begin < (number + 1) * kSegment; begin += kChunk) chunk(begin, state);
+    // The next chunk's rows are found early, so that the memory can be asked for them.
+    const void* pointers[4][kChunk];
+    Rows here{pointers[0], pointers[1]}, next{pointers[2], pointers[3]};
+    bool seen = find(number * kSegment, here);
+    for (int begin = number * kSegment; begin < (number + 1) * kSegment; begin += kChunk) {
+      const bool more = find(begin + kChunk, next);
+      if (seen) chunk(begin, state, here, more ? next : here);
+      std::swap(here, next);
+      seen = more;
+    }
   }
 
   void fold(State into, State from) {

@@ -334,9 +334,11 @@ void boxed_embedding(StableIValue* stack, uint64_t, uint64_t) {
 
 using namespace custos;
 
+#define CUSTOS_API extern "C" __attribute__((visibility("default")))
+
 // For Python, by ctypes. Sizes and tables were checked there.
 
-extern "C" void custos_bind(int64_t handle, int64_t layers, int32_t is_float, int64_t block_size,
+CUSTOS_API void custos_bind(int64_t handle, int64_t layers, int32_t is_float, int64_t block_size,
                             void* const* keys, void* const* values, const int64_t* shapes) {
   auto cache = std::make_shared<Cache>();
   cache->dtype = is_float ? kFloat : kBfloat16;
@@ -347,7 +349,7 @@ extern "C" void custos_bind(int64_t handle, int64_t layers, int32_t is_float, in
   caches[handle] = std::move(cache);
 }
 
-extern "C" void custos_begin(int64_t handle, int64_t sequences, int64_t table_width, const int32_t* tables,
+CUSTOS_API void custos_begin(int64_t handle, int64_t sequences, int64_t table_width, const int32_t* tables,
                              const int32_t* starts, const int32_t* contexts) {
   Cache& cache = *find_cache(handle);
   cache.table_width = table_width;
@@ -356,12 +358,12 @@ extern "C" void custos_begin(int64_t handle, int64_t sequences, int64_t table_wi
   cache.contexts.assign(contexts, contexts + sequences);
 }
 
-extern "C" void custos_release(int64_t handle) {
+CUSTOS_API void custos_release(int64_t handle) {
   const std::lock_guard<std::mutex> guard(caches_lock);
   caches.erase(handle);
 }
 
-extern "C" const char* custos_isa() {
+CUSTOS_API const char* custos_isa() {
 #if defined(CUSTOS_AVX512_INT8)
   return "avx512 bf16 vnni";
 #elif defined(CUSTOS_AVX512_BF16)
@@ -376,7 +378,7 @@ extern "C" const char* custos_isa() {
 }
 
 // For Python to register the operations once it wants them, not when the library is loaded.
-extern "C" int32_t custos_register() {
+CUSTOS_API int32_t custos_register() {
   TorchLibraryHandle library;  // lives as long as the process
   if (aoti_torch_library_init_impl("custos", "CPU", __FILE__, __LINE__, &library)) return 1;
   const std::pair<const char*, void (*)(StableIValue*, uint64_t, uint64_t)> kernels[] = {
@@ -390,7 +392,7 @@ extern "C" int32_t custos_register() {
 
 // For graphs compiled ahead of time: inference.engine.kernels.build.c_shims declares these to the compiler.
 
-extern "C" AOTITorchError aoti_torch_cpu_attention(AtenTensorHandle query, AtenTensorHandle key,
+CUSTOS_API AOTITorchError aoti_torch_cpu_attention(AtenTensorHandle query, AtenTensorHandle key,
                                                    AtenTensorHandle value, AtenTensorHandle handle, int64_t layer,
                                                    double scale, int64_t window, double softcap,
                                                    const AtenTensorHandle* sinks, AtenTensorHandle* result) {
@@ -398,7 +400,7 @@ extern "C" AOTITorchError aoti_torch_cpu_attention(AtenTensorHandle query, AtenT
   return AOTI_TORCH_SUCCESS;
 }
 
-extern "C" AOTITorchError aoti_torch_cpu_linear(AtenTensorHandle x, AtenTensorHandle weight,
+CUSTOS_API AOTITorchError aoti_torch_cpu_linear(AtenTensorHandle x, AtenTensorHandle weight,
                                                 const AtenTensorHandle* scale, int64_t outputs,
                                                 AtenTensorHandle* result) {
   AtenTensorHandle results[1];
@@ -407,7 +409,7 @@ extern "C" AOTITorchError aoti_torch_cpu_linear(AtenTensorHandle x, AtenTensorHa
   return AOTI_TORCH_SUCCESS;
 }
 
-extern "C" AOTITorchError aoti_torch_cpu_linear_2(AtenTensorHandle x, AtenTensorHandle weight_0,
+CUSTOS_API AOTITorchError aoti_torch_cpu_linear_2(AtenTensorHandle x, AtenTensorHandle weight_0,
                                                   const AtenTensorHandle* scale_0, int64_t out_0,
                                                   AtenTensorHandle weight_1, const AtenTensorHandle* scale_1,
                                                   int64_t out_1, AtenTensorHandle* result_0,
@@ -419,7 +421,7 @@ extern "C" AOTITorchError aoti_torch_cpu_linear_2(AtenTensorHandle x, AtenTensor
   return AOTI_TORCH_SUCCESS;
 }
 
-extern "C" AOTITorchError aoti_torch_cpu_linear_3(AtenTensorHandle x, AtenTensorHandle weight_0,
+CUSTOS_API AOTITorchError aoti_torch_cpu_linear_3(AtenTensorHandle x, AtenTensorHandle weight_0,
                                                   const AtenTensorHandle* scale_0, int64_t out_0,
                                                   AtenTensorHandle weight_1, const AtenTensorHandle* scale_1,
                                                   int64_t out_1, AtenTensorHandle weight_2,
@@ -434,7 +436,7 @@ extern "C" AOTITorchError aoti_torch_cpu_linear_3(AtenTensorHandle x, AtenTensor
   return AOTI_TORCH_SUCCESS;
 }
 
-extern "C" AOTITorchError aoti_torch_cpu_embedding(AtenTensorHandle ids, AtenTensorHandle weight,
+CUSTOS_API AOTITorchError aoti_torch_cpu_embedding(AtenTensorHandle ids, AtenTensorHandle weight,
                                                    const AtenTensorHandle* scale, int64_t width,
                                                    AtenTensorHandle* result) {
   *result = embedding_op(ids, weight, scale, width);

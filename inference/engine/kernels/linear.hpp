@@ -98,36 +98,43 @@ static inline __m512i widened(const int8_t* from) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)from));
 }
 
+// sums[R][32] += a group's inputs times their weights. Not inlined: the registers are for the integers, and the compiler
+// would rather keep the sums in them.
+template <int R>
+[[gnu::noinline]] static void add_group(const int16_t* from, int64_t stride, const int8_t* weight, int64_t inputs,
+                                        const float* scales, int64_t groups, float* sums) {
+  __m512i whole[R][2];
+  for (int r = 0; r < R; r++) whole[r][0] = whole[r][1] = _mm512_setzero_si512();
+  for (int64_t k = 0; k < inputs; k += 2, weight += 2 * kBlock) {
+    ask<R>((const char*)weight);
+    const __m512i low = widened(weight), high = widened(weight + kBlock);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+      const __m512i both = pair(from + r * stride + k);
+      whole[r][0] = _mm512_dpwssd_epi32(whole[r][0], both, low);
+      whole[r][1] = _mm512_dpwssd_epi32(whole[r][1], both, high);
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++, sums += kBlock) {
+    const __m512 unit = _mm512_set1_ps(scales[r * groups]);
+    _mm512_storeu_ps(sums, _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[r][0]), unit, _mm512_loadu_ps(sums)));
+    _mm512_storeu_ps(sums + 16, _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[r][1]), unit, _mm512_loadu_ps(sums + 16)));
+  }
+}
+
 template <int R>
 static void tile(const Activations& x, int64_t row, const int8_t* weight, const float* scale, int64_t stride, bf16* to,
                  int count) {
-  __m512 sums[R][2];
-  for (int r = 0; r < R; r++) sums[r][0] = sums[r][1] = _mm512_setzero_ps();
-  const int16_t* from = x.whole + row * x.inputs;
-  const float* scales = x.scales + row * x.groups();
-  for (int64_t start = 0; start < x.inputs; start += kGroup, scales++) {
-    const int64_t end = std::min(x.inputs, start + kGroup);
-    __m512i whole[R][2];
-    for (int r = 0; r < R; r++) whole[r][0] = whole[r][1] = _mm512_setzero_si512();
-    for (int64_t k = start; k < end; k += 2, weight += 2 * kBlock) {
-      ask<R>((const char*)weight);
-      const __m512i low = widened(weight), high = widened(weight + kBlock);
-#pragma GCC unroll 12
-      for (int r = 0; r < R; r++) {
-        const __m512i both = pair(from + r * x.inputs + k);
-        whole[r][0] = _mm512_dpwssd_epi32(whole[r][0], both, low);
-        whole[r][1] = _mm512_dpwssd_epi32(whole[r][1], both, high);
-      }
-    }
-    for (int r = 0; r < R; r++) {
-      const __m512 unit = _mm512_set1_ps(scales[r * x.groups()]);
-      sums[r][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[r][0]), unit, sums[r][0]);
-      sums[r][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[r][1]), unit, sums[r][1]);
-    }
-  }
+  float sums[R][kBlock] = {};
+  for (int64_t start = 0; start < x.inputs; start += kGroup)
+    add_group<R>(x.whole + row * x.inputs + start, x.inputs, weight + start * kBlock,
+                 std::min<int64_t>(kGroup, x.inputs - start), x.scales + row * x.groups() + start / kGroup, x.groups(),
+                 sums[0]);
   const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
   for (int r = 0; r < R; r++)
-    store_tile(_mm512_mul_ps(sums[r][0], low), _mm512_mul_ps(sums[r][1], high), to + r * stride, count);
+    store_tile(_mm512_mul_ps(_mm512_loadu_ps(sums[r]), low), _mm512_mul_ps(_mm512_loadu_ps(sums[r] + 16), high),
+               to + r * stride, count);
 }
 
 #endif
