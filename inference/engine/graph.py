@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from inference.engine.aoti import CompiledStep, GraphUnavailable
 from inference.engine.attention import NAME, probe_layers
 from inference.engine.kernels.build import Status, c_shims, load_kernels
 from inference.engine.layers import Precision, replace_layers
@@ -35,11 +37,15 @@ from inference.engine.runner import Forward, StepModel
 logger = logging.getLogger("custos.inference.engine")
 
 COMPILE_SECONDS = 1800.0
-_SOURCES = ("attention.py", "graph.py", "layers.py", "runner.py", "kernels/ops.py", "kernels/packing.py")
-
-
-class GraphUnavailable(Exception):
-    """There is no compiled graph; the message says why. The engine goes on without."""
+_SOURCES = (
+    "aoti.py",
+    "attention.py",
+    "graph.py",
+    "layers.py",
+    "runner.py",
+    "kernels/ops.py",
+    "kernels/packing.py",
+)
 
 
 def graph_path(model_folder: Path, precision: Precision, kernels: Status, cache_dir: Path) -> Path:
@@ -48,7 +54,7 @@ def graph_path(model_folder: Path, precision: Precision, kernels: Status, cache_
     digest.update((model_folder / "config.json").read_bytes())
     for name in _SOURCES:
         digest.update((Path(__file__).parent / name).read_bytes())
-    return cache_dir / f"{digest.hexdigest()[:24]}.pt2"
+    return cache_dir / f"graph-{digest.hexdigest()[:24]}.so"
 
 
 def compile_in_background(
@@ -73,26 +79,17 @@ def compile_in_background(
 def load_graph(path: Path, model: PreTrainedModel) -> Forward:
     """The compiled step with the weights of `model`. Raises GraphUnavailable unless it agrees with the model."""
     eager = StepModel(model)
+    known = {**dict(eager.named_parameters(remove_duplicate=False)), **dict(eager.named_buffers())}
     try:
-        loader = torch._inductor.aoti_load_package(str(path)).loader
-        known = {**dict(eager.named_parameters(remove_duplicate=False)), **dict(eager.named_buffers())}
-        wanted = loader.get_constant_fqns()
-        unknown = [name for name in wanted if name not in known]
-        if unknown:
-            raise GraphUnavailable(f"The graph has constants that the model lacks: {unknown[0]}.")
-        # Not inactive, all of them, ours to keep alive, already on the device.
-        loader.load_constants({name: known[name].data for name in wanted}, False, True, True, False)
-    except RuntimeError as error:
+        compiled = CompiledStep(path)
+        missing = [name for name in compiled.constants.values() if name not in known]
+        if missing:
+            raise GraphUnavailable(f"The graph has constants that the model lacks: {missing[0]}.")
+        compiled.bind({name: known[original].data for name, original in compiled.constants.items()})
+    except (OSError, AttributeError) as error:
         raise GraphUnavailable(f"{path} cannot be loaded: {error}") from error
-
-    def forward(
-        ids: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor, handle: torch.Tensor
-    ) -> torch.Tensor:
-        (logits,) = loader.boxed_run([ids, positions, rows, handle])
-        return logits
-
-    _compare(forward, eager, model)
-    return forward
+    _compare(compiled, eager, model)
+    return compiled
 
 
 @torch.inference_mode()
@@ -130,10 +127,8 @@ def main(arguments: list[str] | None = None) -> None:
     kernels = load_kernels(options.cache_dir)
     step = StepModel(_skeleton(options.model, options.precision, packed=kernels.loaded))
     with tempfile.TemporaryDirectory(dir=options.cache_dir, prefix=".compiling-") as temporary:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = temporary
-        made = Path(temporary) / "graph.pt2"
-        compile_graph(step, made, kernels)
-        os.replace(made, options.output)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = temporary  # Of no use to anybody afterwards.
+        compile_graph(step, options.output, kernels)
 
 
 def _skeleton(model_folder: Path, precision: Precision, *, packed: bool) -> PreTrainedModel:
@@ -149,7 +144,7 @@ def _skeleton(model_folder: Path, precision: Precision, *, packed: bool) -> PreT
 
 @torch.no_grad()
 def compile_graph(step: StepModel, output: Path, kernels: Status) -> None:
-    """Export and compile `step` to the package `output`."""
+    """Export and compile `step` to the library `output`."""
     tokens = torch.export.Dim("tokens", min=1, max=1 << 20)
     wanted = torch.export.Dim("wanted", min=1, max=1 << 20)
     ids = torch.arange(5)[None]
@@ -160,14 +155,26 @@ def compile_graph(step: StepModel, output: Path, kernels: Status) -> None:
     )
     _join_linears(program.graph_module.graph)
     program.graph_module.recompile()
-    torch._inductor.aoti_compile_and_package(
-        program,
-        package_path=str(output),
-        inductor_configs={
-            "aot_inductor.package_constants_in_so": False,
-            **({"aot_inductor.custom_ops_to_c_shims": c_shims()} if kernels.loaded else {}),
-        },
-    )
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".compiling-") as temporary:
+        package = torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=f"{temporary}/graph.pt2",
+            inductor_configs={
+                "aot_inductor.package_constants_in_so": False,
+                "aot_inductor.custom_ops_to_c_shims": c_shims() if kernels.loaded else {},
+            },
+        )
+        os.replace(_library_in(Path(package), Path(temporary)), output)
+
+
+def _library_in(package: Path, folder: Path) -> Path:
+    """Take the one library out of a compiled package; it is all that is needed to run it."""
+    with zipfile.ZipFile(package) as archive:
+        names = archive.namelist()
+        if any(name.endswith(".wrapper.json") or "extern_kernel" in name for name in names):
+            raise GraphUnavailable("The model uses operations that compiled code cannot call by itself.")
+        (library,) = (name for name in names if name.endswith(".so"))
+        return Path(archive.extract(library, folder))
 
 
 def _join_linears(graph: torch.fx.Graph) -> None:
