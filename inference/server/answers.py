@@ -288,15 +288,17 @@ class AnswerResponse(Response):
         await response(scope, receive, send)
 
 
+_to_json = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":")
+).encode  # Made once: `dumps` makes it anew.
+
+
 def error_response(error: ApiError) -> JSONResponse:
     return JSONResponse(error.body(), error.status, error.headers())
 
 
 def _events(bodies: list[dict[str, Any]]) -> bytes:
-    return b"".join(
-        b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
-        for body in bodies
-    )
+    return b"".join(b"data: " + _to_json(body).encode() + b"\n\n" for body in bodies)
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

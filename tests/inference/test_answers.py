@@ -618,8 +618,8 @@ async def test_a_schema_that_cannot_be_followed_is_refused(wire: Wire, schema: d
 async def test_a_reader_hears_a_heartbeat_while_a_call_is_held_back(
     wire: Wire, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "HEARTBEAT_SECONDS", 0.05)
-    script = Script(tokenizer, CALL, pause=0.02)
+    monkeypatch.setattr(answers, "HEARTBEAT_SECONDS", 0.25)
+    script = Script(tokenizer, CALL, pause=0.02)  # Never silent for long, yet nothing to show.
     lines = await wire(script=script, template=QWEN).lines(CHAT | {"tools": [tool()]})
     assert ": waiting" in lines[1:-3]
     assert lines[-1] == "data: [DONE]"
