@@ -7,16 +7,19 @@ import copy
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # As the server does; read when torch is loaded.
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from inference.engine.attention import NAME
+from inference.engine.attention import NAME, probe_layers
 from inference.engine.engine import Engine, Limits
+from inference.engine.kernels import ops
+from inference.engine.kernels.build import Status, load_kernels
+from inference.engine.memory import bytes_per_block
 from inference.engine.request import Request, SamplingParameters
 from inference.engine.stream import Finished, Stream, Token
 from inference.models.folder import ModelFolder, prepare
@@ -26,6 +29,9 @@ from tests.support.inference import start_inference_server
 from tests.support.services import MODELS_DIR
 
 CPU = torch.device("cpu")
+
+# Of all lengths, and different from the first token on.
+PROMPTS = [[1, 40 + n, 300, 7, 90 * n + 11, 5, *range(100, 100 + 9 * n)] for n in range(6)]
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +57,16 @@ def smollm2_exact(smollm2_folder: ModelFolder) -> LoadedModel:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(smollm2: LoadedModel) -> Any:
-    return smollm2.tokenizer
+def tokenizer(smollm2_folder: ModelFolder) -> Any:
+    return AutoTokenizer.from_pretrained(smollm2_folder.path, local_files_only=True)
+
+
+@pytest.fixture(scope="session")
+def kernels() -> Status:
+    """The compiled kernels, kept between runs like the converted model. The whole process uses them from now on."""
+    status = load_kernels(MODELS_DIR / "compiled")
+    assert status.loaded, status.reason
+    return status
 
 
 @pytest.fixture(scope="session")
@@ -100,17 +114,27 @@ def make_engine(tokenizer: Any) -> Iterator[EngineMaker]:
     """Engines that are closed, and proven empty, when the test ends."""
     engines: list[Engine] = []
 
-    def make(model: Any, *, eos: frozenset[int] = frozenset({2}), **limits: int) -> Engine:
+    def make(
+        model: Any,
+        *,
+        eos: frozenset[int] = frozenset({2}),
+        on_step: Callable[[float, int, int], None] = lambda seconds, rows, num_tokens: None,
+        **limits: Any,
+    ) -> Engine:
         limits.setdefault("max_context", 4096)
-        engines.append(Engine(served(model), tokenizer, eos_token_ids=eos, limits=Limits(**limits)))
+        engines.append(
+            Engine(served(model), tokenizer, eos_token_ids=eos, limits=Limits(**limits), on_step=on_step)
+        )
         return engines[-1]
 
     yield make
     for engine in engines:
-        engine.close()
+        assert_books_balance(engine)
+        engine.close(timeout=10.0)
         engine.check()
         stats = engine.stats()
-        assert stats.kv_blocks_used == 0
+        assert (stats.kv_blocks_used, stats.running, stats.waiting, stats.alive) == (0, 0, 0, False)
+        assert engine._runner._memory.number not in ops._caches
 
 
 @pytest.fixture
@@ -129,10 +153,23 @@ def server() -> Iterator[tuple[str, str]]:
 # --- What tests say of engines -----------------------------------------------------------------------
 
 
-def submit(engine: Engine, prompt: list[int], **sampling: Any) -> Stream:
+def submit(
+    engine: Engine,
+    prompt: list[int],
+    *,
+    tenant: str = "",
+    priority: int = 0,
+    cache_salt: str = "",
+    **sampling: Any,
+) -> Stream:
     """Greedy and 16 tokens, unless said otherwise."""
     parameters = SamplingParameters(**{"max_tokens": 16, "temperature": 0.0, **sampling})
-    return engine.submit(Request("test", tuple(prompt), parameters))
+    return engine.submit(Request("test", tuple(prompt), parameters, tenant, priority, cache_salt))
+
+
+async def ask(engine: Engine, prompt: list[int], max_tokens: int = 16, **options: Any) -> list[int]:
+    """The answer's tokens, end or not."""
+    return (await collect(submit(engine, prompt, max_tokens=max_tokens, **options)))[0]
 
 
 async def collect(stream: Stream) -> tuple[list[int], str, Finished]:
@@ -154,10 +191,45 @@ def generate(model: Any, prompt: list[int], max_tokens: int) -> list[int]:
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_tokens, do_sample=False
     )
     answer = output[0, len(prompt) :].tolist()
+    if model.generation_config.eos_token_id is None:
+        return answer
     return answer[: answer.index(2)] if 2 in answer else answer
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def kv_bytes(model: Any, num_blocks: int) -> int:
+    """What to set as `Limits.kv_bytes` for so many blocks."""
+    return num_blocks * bytes_per_block(probe_layers(served(model)), model.dtype)
+
+
+def assert_books_balance(engine: Engine) -> None:
+    """What is used, cached and free adds up, whatever is under way."""
+    with engine._changed:
+        engine._blocks.check()
+        blocks = engine._blocks
+        assert blocks.num_free + blocks.num_cached + blocks.num_used == blocks.num_blocks
+
+
+class Trouble:
+    """Makes the model itself fail, under a condition on (input_ids, position_ids)."""
+
+    def __init__(self, engine: Engine, condition: Callable[..., bool], error: Exception) -> None:
+        self.raised = 0
+
+        def check(module: Any, args: Any, kwargs: Any) -> None:
+            if condition(kwargs["input_ids"], kwargs["position_ids"]):
+                self.raised += 1
+                raise error
+
+        self._hook = engine._runner.model.register_forward_pre_hook(check, with_kwargs=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hook.remove()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for `condition`, failing after `seconds`."""
     async with asyncio.timeout(seconds):
         while not condition():
