@@ -10,7 +10,6 @@
 #include <atomic>
 #include <deque>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 #include "lanes.hpp"
@@ -117,9 +116,9 @@ static inline WordLanes load_words(const void* row, int64_t word, int64_t bytes)
   return words;
 }
 
-static inline void ask_for(const void* const* rows, int64_t bytes) {
-  for (int i = 0; i < kLanes; i++)
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char*)rows[i] + at);
+// Into the second level: asking for the first takes twice as long, for it has fewer requests under way.
+static inline void ask_for(const void* const* rows, int64_t at) {
+  for (int i = 0; i < kLanes; i++) __builtin_prefetch((const char*)rows[i] + at, 0, 2);
 }
 
 // Keys of a chunk, turned: for each group of kLanes keys and each word of a key, those keys' words side by side.
@@ -127,9 +126,9 @@ static inline void ask_for(const void* const* rows, int64_t bytes) {
 static inline void turn_keys(const void* const* rows, int words, int64_t bytes, uint32_t* to,
                              const void* const* values, int64_t value_bytes, const void* const* next) {
   for (int group = 0; group < kKeyGroups; group++, rows += kLanes, values += kLanes, next += kLanes) {
-    ask_for(values, value_bytes);
-    ask_for(next, bytes);
     for (int word = 0; word < words; word += kLanes) {
+      if (word * 4 < value_bytes) ask_for(values, word * 4);
+      ask_for(next, word * 4);
       WordLanes square[kLanes];
       if (word * 4 + int64_t(sizeof(WordLanes)) <= bytes)
         for (int i = 0; i < kLanes; i++) memcpy(&square[i], (const char*)rows[i] + word * 4, sizeof(WordLanes));
@@ -306,19 +305,6 @@ static inline void soften(float* scores, int low, int high, float scale, float s
       store(load(state.values + int64_t(row) * width + d) * shrink, state.values + int64_t(row) * width + d);
 }
 
-// The rows of a tile, six by six and the rest together.
-template <class F, int R = kRowTile>
-static inline void by_rows(int rows, F&& work, int done = 0) {
-  if constexpr (R == kRowTile)
-    for (; done + R <= rows; done += R) work(std::integral_constant<int, R>(), done);
-  if constexpr (R > 1) {
-    if (rows - done == R - 1)
-      work(std::integral_constant<int, R - 1>(), done);
-    else
-      by_rows<F, R - 1>(rows, std::forward<F>(work), done);
-  }
-}
-
 template <class T>
 struct Tile {
   const Attention<T>& a;
@@ -382,14 +368,14 @@ struct Tile {
     float* const scores = scratch.scores.data();
     turn_keys(here.keys, words, int64_t(a.key_size) * sizeof(T), scratch.keys.data(), here.values,
               int64_t(a.value_size) * sizeof(T), next.keys);
-    by_rows(rows(), [&](auto count, int row) {
+    by_rows<kRowTile>(rows(), [&](auto count, int row) {
       score_tile<T, count>(scratch.queries.data() + int64_t(row) * words, scratch.keys.data(), words,
                            scores + row * kChunk);
     });
     for (int row = 0; row < rows(); row++)
       soften<kPairs<T>>(scores + row * kChunk, std::max(first, earliest(row)) - begin,
                         std::min(last, position(row) + 1) - begin, a.scale, a.softcap, row, state, width);
-    by_rows(rows(), [&](auto count, int row) {
+    by_rows<kRowTile>(rows(), [&](auto count, int row) {
       value_rows<T, count>(scores + row * kChunk, here.values, first - begin, last - begin, a.value_size,
                            state.values + int64_t(row) * width, width);
     });

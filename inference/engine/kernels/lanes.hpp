@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -29,6 +30,20 @@ typedef float Lanes __attribute__((vector_size(kLanes * 4)));
 typedef int32_t IntLanes __attribute__((vector_size(kLanes * 4)));
 typedef uint32_t WordLanes __attribute__((vector_size(kLanes * 4)));
 typedef uint16_t HalfLanes __attribute__((vector_size(kLanes * 2)));
+
+// work(count, first) for rows, `Most` at a time and the rest together; the count is known to the compiler.
+template <int Most, int R = Most, class Work>
+static inline void by_rows(int64_t rows, const Work& work, int64_t first = 0) {
+  if constexpr (R == Most)
+    for (; first + R <= rows; first += R) work(std::integral_constant<int, R>(), first);
+  if (first == rows) return;
+  if constexpr (R > 1) {
+    if (rows - first == R - 1)
+      work(std::integral_constant<int, R - 1>(), first);
+    else
+      by_rows<Most, R - 1>(rows, work, first);
+  }
+}
 
 struct bf16 {
   uint16_t bits;

@@ -15,7 +15,11 @@ namespace custos {
 
 constexpr int kBlock = 32;     // outputs of a packed block
 constexpr int kGroup = 256;    // inputs that share a scale when activations are made integers
-constexpr int kRows = 12;      // rows of a register tile
+#if defined(CUSTOS_AVX512_BF16)
+constexpr int kRows = 12;  // rows of a register tile
+#else
+constexpr int kRows = 2;
+#endif
 constexpr int kWeightLimit = 127;
 constexpr int kActivationLimit = 32767;
 
@@ -94,25 +98,27 @@ static inline void to_integers(const bf16* from, int64_t inputs, int16_t* whole,
   }
 }
 
-static inline __m512i widened(const int8_t* from) {
+static inline __m512i weights(const int8_t* from) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)from));
 }
+static inline __m512i weights(const int16_t* from) { return _mm512_loadu_si512(from); }
 
-// sums[R][32] += a group's inputs times their weights. Not inlined: the registers are for the integers, and the compiler
-// would rather keep the sums in them.
-template <int R>
-[[gnu::noinline]] static void add_group(const int16_t* from, int64_t stride, const int8_t* weight, int64_t inputs,
+// sums[R][32] += a group's inputs times their weights. All of this shape is for GCC 12, which otherwise keeps the
+// integers in memory: the instruction by name (its intrinsic copies the sums), loops unrolled by order, not inlined.
+template <int R, class W>
+[[gnu::noinline]] static void add_group(const int16_t* from, int64_t stride, const W* weight, int64_t inputs,
                                         const float* scales, int64_t groups, float* sums) {
   __m512i whole[R][2];
+#pragma GCC unroll 12
   for (int r = 0; r < R; r++) whole[r][0] = whole[r][1] = _mm512_setzero_si512();
   for (int64_t k = 0; k < inputs; k += 2, weight += 2 * kBlock) {
-    ask<R>((const char*)weight);
-    const __m512i low = widened(weight), high = widened(weight + kBlock);
+    if constexpr (sizeof(W) == 1) ask<R>((const char*)weight);
+    const __m512i low = weights(weight), high = weights(weight + kBlock);
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
       const __m512i both = pair(from + r * stride + k);
-      whole[r][0] = _mm512_dpwssd_epi32(whole[r][0], both, low);
-      whole[r][1] = _mm512_dpwssd_epi32(whole[r][1], both, high);
+      asm("vpdpwssd %2, %1, %0" : "+v"(whole[r][0]) : "v"(both), "v"(low));
+      asm("vpdpwssd %2, %1, %0" : "+v"(whole[r][1]) : "v"(both), "v"(high));
     }
   }
 #pragma GCC unroll 12
@@ -123,18 +129,36 @@ template <int R>
   }
 }
 
-template <int R>
-static void tile(const Activations& x, int64_t row, const int8_t* weight, const float* scale, int64_t stride, bf16* to,
-                 int count) {
-  float sums[R][kBlock] = {};
-  for (int64_t start = 0; start < x.inputs; start += kGroup)
-    add_group<R>(x.whole + row * x.inputs + start, x.inputs, weight + start * kBlock,
-                 std::min<int64_t>(kGroup, x.inputs - start), x.scales + row * x.groups() + start / kGroup, x.groups(),
-                 sums[0]);
+// A block of int8 weights for all rows. For many rows a group's weights are widened once, for few as they are read.
+static void int8_block(const Activations& x, const Weight& w, int64_t block) {
+  static thread_local std::vector<float> sums;
+  alignas(64) int16_t wide[kGroup * kBlock];
+  sums.assign(x.rows * kBlock, 0.0f);
+  const int8_t* const weight = (const int8_t*)w.data + block * kBlock * x.inputs;
+  for (int64_t start = 0; start < x.inputs; start += kGroup) {
+    const int64_t inputs = std::min<int64_t>(kGroup, x.inputs - start);
+    const auto add = [&](const auto* weights) {
+      by_rows<kRows>(x.rows, [&](auto count, int64_t row) {
+        add_group<count>(x.whole + row * x.inputs + start, x.inputs, weights, inputs,
+                         x.scales + row * x.groups() + start / kGroup, x.groups(), sums.data() + row * kBlock);
+      });
+    };
+    if (x.rows < 2 * kRows) {
+      add(weight + start * kBlock);
+    } else {
+      for (int64_t i = 0; i < inputs * kBlock; i += kBlock)
+        _mm512_store_si512(wide + i, weights(weight + start * kBlock + i));
+      add((const int16_t*)wide);
+    }
+  }
+  const float* const scale = w.scale + block * kBlock;
   const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
-  for (int r = 0; r < R; r++)
-    store_tile(_mm512_mul_ps(_mm512_loadu_ps(sums[r]), low), _mm512_mul_ps(_mm512_loadu_ps(sums[r] + 16), high),
-               to + r * stride, count);
+  const int count = int(std::min<int64_t>(kBlock, w.outputs - block * kBlock));
+  for (int64_t row = 0; row < x.rows; row++) {
+    const float* const from = sums.data() + row * kBlock;
+    store_tile(_mm512_mul_ps(_mm512_loadu_ps(from), low), _mm512_mul_ps(_mm512_loadu_ps(from + 16), high),
+               w.result + row * w.outputs + block * kBlock, count);
+  }
 }
 
 #endif
@@ -161,41 +185,25 @@ static void plain_tile(const Activations& x, int64_t row, const W* weight, const
       from_float(scale ? sums[r][lane] * scale[lane] : sums[r][lane], to + r * stride + lane);
 }
 
-template <int R>
-static void any_tile(const Activations& x, int64_t row, const Weight& w, int64_t block) {
+static void one_block(const Activations& x, const Weight& w, int64_t block) {
+#if defined(CUSTOS_AVX512_INT8)
+  if (w.scale) return int8_block(x, w, block);
+#endif
   const int64_t offset = block * kBlock * x.inputs;
   const int count = int(std::min<int64_t>(kBlock, w.outputs - block * kBlock));
-  bf16* to = w.result + row * w.outputs + block * kBlock;
-  if (w.scale) {
-    const int8_t* weight = (const int8_t*)w.data + offset;
-    const float* scale = w.scale + block * kBlock;
-#if defined(CUSTOS_AVX512_INT8)
-    tile<R>(x, row, weight, scale, w.outputs, to, count);
-#else
-    plain_tile<R>(x, row, weight, scale, w.outputs, to, count);
+  const bf16* const weight = (const bf16*)w.data + offset;
+  by_rows<kRows>(x.rows, [&](auto rows, int64_t row) {
+    bf16* const to = w.result + row * w.outputs + block * kBlock;
+#if !defined(CUSTOS_AVX512_INT8)
+    if (w.scale)
+      return plain_tile<rows>(x, row, (const int8_t*)w.data + offset, w.scale + block * kBlock, w.outputs, to, count);
 #endif
-  } else {
-    const bf16* weight = (const bf16*)w.data + offset;
 #if defined(CUSTOS_AVX512_BF16)
-    tile<R>(x, row, weight, w.outputs, to, count);
+    tile<rows>(x, row, weight, w.outputs, to, count);
 #else
-    plain_tile<R>(x, row, weight, (const float*)nullptr, w.outputs, to, count);
+    plain_tile<rows>(x, row, weight, (const float*)nullptr, w.outputs, to, count);
 #endif
-  }
-}
-
-template <int R = kRows>
-static void rest(const Activations& x, int64_t row, const Weight& w, int64_t block) {
-  if (x.rows - row == R)
-    any_tile<R>(x, row, w, block);
-  else if constexpr (R > 1)
-    rest<R - 1>(x, row, w, block);
-}
-
-static inline void one_block(const Activations& x, const Weight& w, int64_t block) {
-  int64_t row = 0;
-  for (; row + kRows <= x.rows; row += kRows) any_tile<kRows>(x, row, w, block);
-  rest(x, row, w, block);
+  });
 }
 
 // Below this many bytes of weights and rows, waking a second thread costs more than it brings.
