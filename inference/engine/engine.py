@@ -288,9 +288,9 @@ class Engine:
             middle = len(work) // 2
             return self._compute(work[:middle]) + self._compute(work[middle:])
         item = work[0]
-        if _is_out_of_memory(failure) and item.num_tokens > _SMALLEST_CHUNK:
-            # The other half is planned again in the next step, whose budget is halved now.
-            return self._compute([Work(item.sequence, item.num_tokens // 2)])
+        if _is_out_of_memory(failure) and (smaller := _smaller(item)):
+            # What is left out is planned again in the next step, whose budget is halved now.
+            return self._compute([Work(item.sequence, smaller)])
         return [(item, failure)]
 
     def _note_out_of_memory(self, work: list[Work[Sequence]]) -> None:
@@ -387,3 +387,11 @@ class Engine:
 
 def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def _smaller(item: Work[Sequence]) -> int:
+    """How many tokens to try when these do not fit in memory: no drafts, then half a prompt's part; 0: none."""
+    known = item.sequence.num_tokens - item.sequence.num_computed_tokens
+    if item.num_tokens > known:
+        return known
+    return item.num_tokens // 2 if item.num_tokens > _SMALLEST_CHUNK else 0

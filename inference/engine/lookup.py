@@ -31,7 +31,9 @@ class Lookup:
         for length in _MATCH:
             place = self._seen.get(tuple(tokens[-length:]))
             if place is not None:
-                return tokens[place : place + min(self._num_drafts, most)]
+                # Where what followed reaches the present, it is taken to repeat itself.
+                period = len(tokens) - place
+                return [tokens[place + n % period] for n in range(min(self._num_drafts, most))]
         return []
 
     def learn(self, *, drafted: int, accepted: int) -> None:
