@@ -73,13 +73,24 @@ class ToolMarkers:
     end: str = "\n</tool_call>"
 
 
+class Ends:
+    """The tokens that end an answer, and the mask that allows nothing else."""
+
+    def __init__(self, token_ids: frozenset[int], vocabulary: int) -> None:
+        self.token_ids = token_ids
+        bits = np.zeros(vocabulary, np.uint8)
+        bits[list(token_ids)] = 1
+        self.mask = np.packbits(bits, bitorder="little")
+
+
 class Matcher:
     """Where one answer stands in its grammar."""
 
-    def __init__(self, matcher: LLMatcher, eos_token_ids: Sequence[int]) -> None:
+    def __init__(self, matcher: LLMatcher, ends: Ends) -> None:
         self._matcher = matcher
-        self._eos_token_ids = eos_token_ids
+        self._ends = ends
         self._ended = 0  # How many end tokens were accepted; the library does not see them.
+        self._is_stuck = False  # No token at all may follow.
 
     @property
     def is_complete(self) -> bool:
@@ -88,8 +99,8 @@ class Matcher:
 
     @property
     def must_end(self) -> bool:
-        """Nothing can follow: the answer is whole, or its grammar went past the limits of the work it may be."""
-        return self._ended > 0 or self._matcher.is_stopped()
+        """Nothing can follow: the answer is whole, or its grammar takes more work than it may."""
+        return self._ended > 0 or self._is_stuck or self._matcher.is_stopped()
 
     def mask(self) -> np.ndarray:
         """(⌈T / 8⌉,) uint8: bit i % 8 of byte i // 8 is set if token i may follow. Never empty.
@@ -97,22 +108,18 @@ class Matcher:
         An end token may when the answer is complete, and when nothing else may.
         """
         if not self.must_end:
-            mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-            if mask.any() and not self._matcher.is_error():
+            mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)[: len(self._ends.mask)]
+            if self._matcher.is_error():
+                logger.warning("A grammar grew too complex to go on; its answer ends here.")
+            elif mask.any():
                 return mask
-        if self._matcher.is_error():
-            logger.warning("A grammar grew too complex to go on; its answer ends here.")
-        return self._only_end
-
-    @property
-    def _only_end(self) -> np.ndarray:
-        bits = np.zeros(-(-(max(self._eos_token_ids) + 1) // 8) * 8, np.uint8)
-        bits[list(self._eos_token_ids)] = 1
-        return np.packbits(bits, bitorder="little")
+            else:
+                self._is_stuck = True
+        return self._ends.mask
 
     def accept(self, token: int) -> bool:
         """The answer goes on with `token`; False, and nothing is done, where it may not."""
-        if token in self._eos_token_ids:
+        if token in self._ends.token_ids:
             allowed = self.is_complete or self.must_end
             self._ended += allowed
             return allowed
@@ -120,6 +127,7 @@ class Matcher:
 
     def rollback(self, count: int) -> None:
         """Take back the last `count` accepted tokens."""
+        self._is_stuck = False
         ends = min(count, self._ended)
         self._ended -= ends
         if count > ends:
@@ -129,13 +137,13 @@ class Matcher:
 class Grammar:
     """Compiled, never changed, shared by requests."""
 
-    def __init__(self, template: LLMatcher, eos_token_ids: Sequence[int]) -> None:
+    def __init__(self, template: LLMatcher, ends: Ends) -> None:
         self._template = template
-        self._eos_token_ids = eos_token_ids
+        self._ends = ends
 
     def matcher(self) -> Matcher:
         """At the beginning of an answer."""
-        return Matcher(self._template.deep_copy(), self._eos_token_ids)
+        return Matcher(self._template.deep_copy(), self._ends)
 
 
 class GrammarCompiler:
@@ -146,17 +154,16 @@ class GrammarCompiler:
     """
 
     def __init__(self, tokenizer: Any, eos_token_ids: Iterable[int]) -> None:
-        self._eos_token_ids = tuple(sorted(i for i in eos_token_ids if i < len(tokenizer)))
-        if not self._eos_token_ids:
+        ends = frozenset(i for i in eos_token_ids if i < len(tokenizer))
+        if not ends:
             raise UnsupportedTokenizer("The model has no end token, so constrained answers could not end.")
         try:
-            self._tokenizer: LLTokenizer = llguidance.hf.from_tokenizer(
-                tokenizer, eos_token=list(self._eos_token_ids)
-            )
+            self._tokenizer: LLTokenizer = llguidance.hf.from_tokenizer(tokenizer, eos_token=sorted(ends))
         except Exception as error:
             raise UnsupportedTokenizer(
                 f"This model's tokenizer allows no constrained answers: {error}"
             ) from error
+        self._ends = Ends(ends, self._tokenizer.vocab_size)
         self._special = {
             str(token): i for i, token in tokenizer.added_tokens_decoder.items() if token.special
         }
@@ -266,7 +273,7 @@ class GrammarCompiler:
             # With a first mask, whose tables all copies then have.
             reason = grammar_trial.failure(template)
             if not reason:
-                return Grammar(template, self._eos_token_ids)
+                return Grammar(template, self._ends)
         return f"The schema cannot be followed: {reason.splitlines()[0][:300]}"
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inference.engine import grammar
 from inference.engine.grammar import (
+    Ends,
     Grammar,
     GrammarCompiler,
     InvalidSchema,
@@ -130,6 +131,16 @@ def test_the_end_is_allowed_when_whole_and_then_nothing_else(
     assert matcher.accept(2) and matcher.accept(0)
     matcher.rollback(3)
     assert not matcher.is_complete and walk(tokenizer, matcher, "7") == "7"
+
+
+def test_a_row_that_must_end_mixes_with_one_that_goes_on(tokenizer: Any, compiler: GrammarCompiler) -> None:
+    asked = compiler.json_schema({"enum": [7]})
+    rows = torch.cat(list(islice(noise(1), 2)))
+    samplers = [Sampler(SamplingParameters(5, grammar=asked), (1,), VOCABULARY, EOS) for _ in range(2)]
+    assert samplers[0].accept(tokenizer("7").input_ids[0])
+    first, second = (one.token for one in sample_rows(rows, samplers))
+    assert first in EOS and tokenizer.decode([second]) == "7"
+    assert len(asked.matcher().mask()) == len(Ends(EOS, VOCABULARY).mask)
 
 
 def test_an_end_may_wait_where_more_can_follow(tokenizer: Any, compiler: GrammarCompiler) -> None:
@@ -317,7 +328,9 @@ def test_deep_nesting_is_an_error_and_no_crash(compiler: GrammarCompiler) -> Non
         compiler.json_schema(schema)
 
 
-def test_an_answer_past_the_limits_ends(tokenizer: Any, compiler: GrammarCompiler) -> None:
+def test_an_answer_past_the_limits_ends(
+    tokenizer: Any, compiler: GrammarCompiler, caplog: pytest.LogCaptureFixture
+) -> None:
     """Compiles at once, but each letter doubles what the parser has to remember."""
     asked = compiler.json_schema({"type": "string", "pattern": "^(.*a.{200})$"})
     matcher = asked.matcher()
@@ -331,6 +344,24 @@ def test_an_answer_past_the_limits_ends(tokenizer: Any, compiler: GrammarCompile
     assert matcher.must_end and not matcher.is_complete
     assert np.flatnonzero(np.unpackbits(matcher.mask(), bitorder="little")).tolist() == [0, 2]
     assert allowed.any() and matcher.accept(2)
+    assert "too complex" in caplog.text
+
+
+def test_an_answer_that_nothing_can_follow_ends() -> None:
+    """Should the library find no token at all, the end is allowed, as there is no other way on."""
+
+    class DeadEnd:
+        def is_stopped(self) -> bool:
+            return False
+
+        is_error = is_accepting = is_stopped
+
+        def compute_bitmask(self) -> bytes:
+            return bytes(VOCABULARY // 8)
+
+    matcher = Matcher(DeadEnd(), Ends(EOS, VOCABULARY))  # type: ignore[arg-type]
+    assert np.flatnonzero(np.unpackbits(matcher.mask(), bitorder="little")).tolist() == [0, 2]
+    assert matcher.accept(2)
 
 
 def test_grammars_are_remembered_but_not_for_ever(
