@@ -30,6 +30,10 @@ class GraphUnavailable(Exception):
     """There is no compiled graph; the message says why. The engine goes on without."""
 
 
+class GraphFailed(RuntimeError):
+    """The compiled graph failed on these inputs; it does not say why."""
+
+
 class _Constant(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("tensor", ctypes.c_void_p))
 
@@ -92,7 +96,7 @@ class CompiledStep:
             )
         )
         if failed:
-            raise RuntimeError("The compiled graph failed; the log has torch's message.")
+            raise GraphFailed("The compiled graph failed; the log has torch's message.")
         return _steal(_capsule_of(output, None, None))
 
 

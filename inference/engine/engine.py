@@ -30,7 +30,7 @@ from inference.engine.sampler import Sampled, verify_rows
 from inference.engine.scheduler_next import Scheduler, Work
 from inference.engine.sequence import Sequence
 from inference.engine.speculation import Speculation
-from inference.engine.stream import Stream
+from inference.engine.stream import Outbox, Stream
 
 logger = logging.getLogger("custos.inference.engine")
 
@@ -126,6 +126,7 @@ class Engine:
             token_budget=limits.token_budget,
             max_prefill_tokens=self._pace.prefill_tokens,
         )
+        self._outbox = Outbox()
         self._changed = threading.Condition()  # Guards the scheduler and `_closing`.
         self._closing = False
         self._steps = 0
@@ -149,7 +150,7 @@ class Engine:
             with self._changed:
                 self._changed.notify()
 
-        stream = Stream(asyncio.get_running_loop(), cancel)
+        stream = Stream(asyncio.get_running_loop(), cancel, self._outbox)
         sequence = Sequence(request, stream, self._tokenizer, self._eos_token_ids, self._vocabulary)
         with self._changed:
             if self._closing or not self._thread.is_alive():
@@ -379,10 +380,12 @@ class Engine:
         for sequence in sequences:
             assert sequence.outcome is not None
             sequence.stream.put(sequence.outcome)
+        self._outbox.send()
 
     def _fail_everyone(self, error: EngineError) -> None:
         for sequence in self._scheduler.remove_all():
             sequence.stream.put(error)
+        self._outbox.send()
 
 
 def _is_out_of_memory(error: Exception) -> bool:

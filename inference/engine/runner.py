@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from inference.engine.aoti import GraphFailed
 from inference.engine.attention import LayerShape, attending
 from inference.engine.memory import BLOCK_SIZE, KeyValueMemory
 
 # (ids (1, T), positions (1, T), rows (R,), handle (1,)) -> logits (R, V)
-Forward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Forward = Callable[..., torch.Tensor]
 
 
 class Item(Protocol):
@@ -91,13 +92,20 @@ class Runner:
         )
         # A model must be asked for one row at least, so a step of mere prompt chunks asks for its last.
         wanted = torch.tensor(rows or [len(ids) - 1], device=self._device)
-        logits = self._forward(
+        logits = self._compute(
             torch.tensor([ids], device=self._device),
             torch.tensor([positions], device=self._device),
             wanted,
             self._memory.handle,
         )
         return logits[: len(rows)]
+
+    def _compute(self, *inputs: torch.Tensor) -> torch.Tensor:
+        try:
+            return self._forward(*inputs)
+        except GraphFailed:
+            pass  # The model itself says what is wrong, or gets by.
+        return self._eager(*inputs)
 
     def close(self) -> None:
         self._memory.close()

@@ -6,6 +6,7 @@ The engine's thread writes, the event loop that submitted the request reads.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,20 +51,22 @@ class Stream:
     once, before the first event.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[], None]) -> None:
-        self._loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[], None], outbox: Outbox) -> None:
+        self.loop = loop
+        self._outbox = outbox
         self._events: asyncio.Queue[Event | EngineError] = asyncio.Queue()
         self._ended = False
+        self.cancel = cancel
         self.submitted_at = time.monotonic()
         self.admitted_at: float | None = None
-        self.cancel = cancel
 
     def put(self, event: Event | EngineError) -> None:
-        """Hand an event to the reader; called from the engine's thread. Cancels if the loop is gone."""
-        try:
-            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
-        except RuntimeError:  # The loop was closed: nobody is left to read.
-            self.cancel()
+        """An event for the reader; it travels with the outbox. Called from the engine's thread."""
+        self._outbox.add(self, event)
+
+    def receive(self, event: Event | EngineError) -> None:
+        """An event has arrived in the reader's loop."""
+        self._events.put_nowait(event)
 
     def __aiter__(self) -> Stream:
         return self
@@ -78,3 +81,34 @@ class Stream:
         if isinstance(event, EngineError):
             raise event
         return event
+
+
+class Outbox:
+    """Collects what a step has to say and hands each event loop all of it in one go.
+
+    Waking a loop costs more than a token's worth of Python, so it is done once a step, not once a token.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._events: dict[asyncio.AbstractEventLoop, list[tuple[Stream, Event | EngineError]]] = {}
+
+    def add(self, stream: Stream, event: Event | EngineError) -> None:
+        with self._lock:
+            self._events.setdefault(stream.loop, []).append((stream, event))
+
+    def send(self) -> None:
+        """Hand over everything added so far. Cancels the streams whose loop is closed: nobody reads them."""
+        with self._lock:
+            events, self._events = self._events, {}
+        for loop, batch in events.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, batch)
+            except RuntimeError:
+                for stream in {stream for stream, _ in batch}:
+                    stream.cancel()
+
+
+def _deliver(batch: list[tuple[Stream, Event | EngineError]]) -> None:
+    for stream, event in batch:
+        stream.receive(event)

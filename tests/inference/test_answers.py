@@ -21,7 +21,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from inference.engine.errors import EngineError, OutOfMemory, QueueFull
 from inference.engine.request import Request
 from inference.engine.sampler import TokenLogprobs
-from inference.engine.stream import Event, Finished, Stream, Token
+from inference.engine.stream import Event, Finished, Outbox, Stream, Token
 from inference.engine.text import Detokenizer
 from inference.models.template import ChatTemplate
 from inference.server import answers
@@ -81,14 +81,14 @@ class Script:
         script = self._scripts[min(number, len(self._scripts) - 1)]
         if script and isinstance(script[0], QueueFull):
             raise script[0]
-        stream = Stream(asyncio.get_running_loop(), lambda: self.cancelled.append(number))
+        stream = Stream(asyncio.get_running_loop(), lambda: self.cancelled.append(number), Outbox())
         self.requests.append(request)
         self._speaking.append(asyncio.ensure_future(self._speak(stream, script)))
         return stream
 
     async def _speak(self, stream: Stream, script: list[Event | EngineError]) -> None:
         for event in script:
-            stream.put(event)
+            stream.receive(event)
             await asyncio.sleep(self._pause)
 
 
