@@ -72,7 +72,9 @@ class CompiledStep:
         """Use these tensors, by the library's names for them, without copying them."""
         self._weights = list(weights.values())  # The library keeps no reference of its own.
         names = [name.encode() for name in weights]
-        pairs = (_Constant * len(names))(*zip(names, _pointers(self._weights), strict=True))
+        pairs = (_Constant * len(names))(
+            *(_Constant(name, tensor) for name, tensor in zip(names, _pointers(self._weights), strict=True))
+        )
         self._do(
             *("UpdateUserManagedConstantBufferPairs", self._container, pairs, ctypes.c_size_t(len(names))),
             *(ctypes.c_bool(False), ctypes.c_bool(True)),
