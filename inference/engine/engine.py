@@ -27,7 +27,7 @@ from inference.engine.pace import Pace
 from inference.engine.request import Request
 from inference.engine.runner import Forward, Runner, num_rows
 from inference.engine.sampler import Sampled, verify_rows
-from inference.engine.scheduler_next import Scheduler, Work
+from inference.engine.scheduler import Scheduler, Work
 from inference.engine.sequence import Sequence
 from inference.engine.speculation import Speculation
 from inference.engine.stream import Outbox, Stream

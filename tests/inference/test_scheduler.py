@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from inference.engine.blocks import BlockManager
 from inference.engine.errors import ContextLengthExceeded, QueueFull
 from inference.engine.request import Request, SamplingParameters
-from inference.engine.scheduler_next import Scheduler, Step, Work
+from inference.engine.scheduler import Scheduler, Step, Work
 
 
 class FakeSequence:
