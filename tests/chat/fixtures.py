@@ -15,6 +15,7 @@ from tests.chat.browser import Browser
 from tests.chat.stack import TOKEN, Process, Stack, inference_process, web_process
 from tests.conftest import Company, make_company
 from tests.support.scripted_model import make_scripted_model
+from tests.support.services import MODELS_DIR
 
 # What the scripted model says, and what it says when it is given tools; see make_scripted_model.
 THINKER = "thinker"
@@ -49,6 +50,9 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         yield process
     finally:
         process.stop()
+        # The models' folder is kept from run to run, for what is compiled there; this model is not.
+        for pin in MODELS_DIR.glob(f"{THINKER}-*.pin.json"):
+            pin.unlink(missing_ok=True)
 
 
 @pytest.fixture
