@@ -49,7 +49,8 @@ def launch_inference_server(
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "inference.server", "--model", model, "--models-dir", str(models_dir)),
-            *("--host", "127.0.0.1", "--port", str(port), *options),
+            # Compiling takes a minute of a core; what it changes is tested by itself.
+            *("--host", "127.0.0.1", "--port", str(port), "--no-compile", *options),
         ],
         cwd=REPOSITORY,
         env={**os.environ, "CUSTOS_INFERENCE_TOKEN": token},
