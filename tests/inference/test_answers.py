@@ -188,6 +188,8 @@ async def wire(tokenizer: Any, tmp_path: Path) -> AsyncIterator[Wire]:
         await client.http.aclose()
         # However an answer ended, the engine was told that nobody reads any more.
         assert set(client.engine.cancelled) == set(range(len(client.engine.requests)))
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if "_pump" in repr(task)]
 
 
 def content_of(chunks: list[Any], index: int = 0, field: str = "content") -> str:
@@ -218,7 +220,8 @@ async def test_choices_are_told_apart_and_their_prompt_is_counted_once(wire: Wir
     assert [request.sampling.seed for request in client.engine.requests] == [40, 41, 42]
     assert len({request.id for request in client.engine.requests}) == 3
     usage = chunks[-1].usage
-    assert chunks[-1].choices == [] and all(chunk.usage is None for chunk in chunks[:-1])
+    assert chunks[-1].choices == []
+    assert all("usage" in chunk.model_fields_set and chunk.usage is None for chunk in chunks[:-1])
     said = sum(
         len(request_tokens)
         for request_tokens in map(_ids(client), ("One.", "Two words.", "Three words now."))
@@ -266,7 +269,8 @@ async def test_several_prompts_have_choices_each(wire: Wire) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_choice_that_fails_ends_the_answer(wire: Wire, tokenizer: Any, stream: bool) -> None:
-    script = Script(tokenizer, "Fine so far").then([Token(5, "Oh"), OutOfMemory()])
+    unfinished: list[Event | EngineError] = [Token(5, "Fine so far")]
+    script = Script(tokenizer).then(unfinished, [Token(5, "Oh"), OutOfMemory()])
     client = wire(script=script)
     if stream:
         last = (await client.lines(CHAT | {"n": 2}))[-1]
@@ -459,6 +463,12 @@ async def test_a_call_comes_as_a_call(wire: Wire) -> None:
     assert len({call.id for call in calls}) == 2 and {call.type for call in calls} == {"function"}
     assert json.loads(calls[1].function.arguments) == {"city": "北京"}
     assert content_of(chunks) == "Let me see." and reasons_of(chunks) == {0: "tool_calls"}
+
+
+async def test_an_answer_cut_off_after_a_call_says_so(wire: Wire, tokenizer: Any) -> None:
+    script = Script(tokenizer).then(say(tokenizer, f"{CALL} and", "length"))
+    choice = (await wire(script=script, template=QWEN).whole(CHAT | {"tools": [tool()]})).choices[0]
+    assert (choice.finish_reason, len(choice.message.tool_calls)) == ("length", 1)
 
 
 async def test_an_answer_that_only_calls_has_no_content(wire: Wire) -> None:
