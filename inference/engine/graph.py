@@ -11,10 +11,12 @@ Run as `python -m inference.engine.graph` it is that child.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import hashlib
 import logging
 import operator
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from inference.engine.aoti import CompiledStep, GraphUnavailable
+from inference.engine.aoti import CompiledStep, GraphFailed, GraphUnavailable
 from inference.engine.attention import NAME, probe_layers
 from inference.engine.kernels.build import Status, c_shims, load_kernels
 from inference.engine.layers import Precision, replace_layers
@@ -37,6 +39,7 @@ from inference.engine.runner import Forward, StepModel
 logger = logging.getLogger("custos.inference.engine")
 
 COMPILE_SECONDS = 1800.0
+_PR_SET_PDEATHSIG = 1  # From <sys/prctl.h>.
 _SOURCES = (
     "aoti.py",
     "attention.py",
@@ -87,8 +90,12 @@ def load_graph(path: Path, model: PreTrainedModel) -> Forward:
             raise GraphUnavailable(f"The graph has constants that the model lacks: {missing[0]}.")
         compiled.bind({name: known[original].data for name, original in compiled.constants.items()})
     except (OSError, AttributeError) as error:
+        path.unlink(missing_ok=True)  # The next start compiles it again.
         raise GraphUnavailable(f"{path} cannot be loaded: {error}") from error
-    _compare(compiled, eager, model)
+    try:
+        _compare(compiled, eager, model)
+    except GraphFailed as error:
+        raise GraphUnavailable(str(error)) from error
     return compiled
 
 
@@ -123,12 +130,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cache-dir", type=Path, required=True, help="where kernels and graphs are kept")
     parser.add_argument("--output", type=Path, required=True, help="the graph to write")
     options = parser.parse_args(arguments)
+    _end_with_parent()
     os.nice(19)
     kernels = load_kernels(options.cache_dir)
     step = StepModel(_skeleton(options.model, options.precision, packed=kernels.loaded))
     with tempfile.TemporaryDirectory(dir=options.cache_dir, prefix=".compiling-") as temporary:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = temporary  # Of no use to anybody afterwards.
         compile_graph(step, options.output, kernels)
+
+
+def _end_with_parent() -> None:
+    """A server that is killed must not leave a compiler behind for minutes. Linux only; elsewhere it does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _skeleton(model_folder: Path, precision: Precision, *, packed: bool) -> PreTrainedModel:
