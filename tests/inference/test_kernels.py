@@ -122,6 +122,21 @@ def test_packing_is_undone_by_unpacking() -> None:
     assert torch.equal(packing.unpack(packing.pack(weight), 45, 7), weight)
 
 
+def test_tensors_move_into_huge_pages_unchanged() -> None:
+    tensors = [
+        torch.randn(3, 5),
+        torch.arange(7, dtype=torch.int8),
+        torch.empty(0, 4),
+        torch.randn(2, 2).bfloat16(),
+    ]
+    moved = packing.in_huge_pages(tensors)
+    for before, after in zip(tensors, moved, strict=True):
+        assert torch.equal(before, after) and before.dtype == after.dtype and after.is_contiguous()
+        assert after.data_ptr() % packing.ALIGNMENT == 0
+    moved[1].zero_()
+    assert torch.equal(moved[0], tensors[0])
+
+
 def test_quantising_is_off_by_half_a_step() -> None:
     weight = torch.randn(45, 7)
     weight[3] = 0
