@@ -94,6 +94,8 @@ def test_the_likely_enough_are_found_however_many_they_are(spread: float, top_k:
     counts = draws(row, 300, top_k=top_k, top_p=top_p)
     # Rounding may decide about the one token at the edge.
     assert len(set(counts) - kept) <= 1
+    # Nearly equal ones by the thousand: 300 draws rarely meet one twice.
+    assert spread > 0.01 or len(counts) > 250
     others = sample_rows(
         torch.cat([row, logits(1, 2, vocabulary=5000)]),
         [sampler(seed=3, top_k=top_k, top_p=top_p), sampler(top_k=2, seed=1), sampler(temperature=0)],
@@ -129,7 +131,7 @@ def test_any_size_of_vocabulary(vocabulary: int) -> None:
 def test_a_cold_temperature_is_greedy_and_a_hot_one_does_not_overflow() -> None:
     row = logits(2)
     best = int(row.argmax())
-    assert set(draws(row, 5, temperature=1e-9)) == {best} == set(draws(row, 5, temperature=1e-4))
+    assert set(draws(row, 5, temperature=1e-60)) == {best} == set(draws(row, 5, temperature=1e-4))
     assert len(draws(row, 50, temperature=100.0)) > 40
 
 
