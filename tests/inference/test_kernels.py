@@ -1,5 +1,8 @@
 """torch.ops.custos, in Python and compiled, against plain mathematics in float64."""
 
+import ctypes
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -447,3 +450,40 @@ def test_only_torch_s_threads_are_in_the_process(kernels: Status) -> None:
         Path(name).name for name in mapped if "libgomp" in name or "libiomp" in name or "libomp" in name
     ]
     assert len(runtimes) == 1
+
+
+PLAIN = """
+import sys
+from pathlib import Path
+import torch
+from inference.engine.kernels import build
+from tests.inference import test_kernels as kernels
+
+status = build.load_kernels(Path("var/test/kernels"), extra_flags=["-mno-avx512f", "-O2"])
+assert status.loaded and status.isa == "avx2", status
+for dtype, bound in ((torch.bfloat16, 2e-2), (torch.float32, 2e-5)):
+    for name in ("grouped heads", "all at once", "odd sizes"):
+        torch.manual_seed(5)
+        case = kernels.CASES[name]()
+        result = case.attend(dtype, *case.caches(dtype))
+        torch.testing.assert_close(result.double(), case.exact(), atol=bound, rtol=bound / 4)
+for outputs, inputs in ((45, 7), (320, 576)):
+    kernels.test_linear_is_exact_for_any_rows_and_odd_sizes(status, outputs, inputs)
+    kernels.test_int8_linear_is_as_exact_as_its_activations(status, outputs, inputs)
+kernels.test_embedding_reads_the_head_s_weight(status)
+"""
+
+
+@pytest.mark.skipif("avx2" not in Path("/proc/cpuinfo").read_text(), reason="compiles for AVX2")
+def test_without_avx512_the_same_source_serves(kernels: Status) -> None:
+    run = subprocess.run([sys.executable, "-c", PLAIN], check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_compiled_graphs_are_told_of_every_kernel(kernels: Status) -> None:
+    library = ctypes.CDLL(str(build.compiled(Path("var/test/kernels"))))
+    for overload, (declaration,) in build.c_shims().items():
+        assert declaration.count("Handle") == declaration.count(" result_") + sum(
+            "Tensor" in str(argument.type) for argument in overload._schema.arguments
+        )
+        assert hasattr(library, f"aoti_torch_cpu_{overload._opname}")
