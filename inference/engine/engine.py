@@ -44,7 +44,7 @@ _Outcome = tuple[Work[Sequence], torch.Tensor | Exception]
 class Limits:
     """`max_running` and `max_waiting` count requests; `token_budget` is the most tokens of one step.
 
-    `kv_bytes` bounds the memory for keys and values; None: half of what is free at the start.
+    `kv_bytes` bounds the memory for keys and values; None: a quarter of what is free at the start.
     """
 
     max_context: int

@@ -23,7 +23,8 @@ class KeyValueMemory:
         self, layers: dict[int, LayerShape], *, num_blocks: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         def pool(heads: int, size: int) -> torch.Tensor:
-            return torch.zeros((num_blocks, heads, BLOCK_SIZE, size), dtype=dtype, device=device)
+            # Not zeroed: that would write, and so commit, all of it. Nobody reads what nobody wrote.
+            return torch.empty((num_blocks, heads, BLOCK_SIZE, size), dtype=dtype, device=device)
 
         self.num_blocks = num_blocks
         self.number = new_handle()
@@ -48,12 +49,12 @@ def bytes_per_block(layers: dict[int, LayerShape], dtype: torch.dtype) -> int:
 def blocks_that_fit(
     model: Any, layers: dict[int, LayerShape], *, limit_bytes: int | None, wanted_tokens: int
 ) -> int:
-    """As many blocks as `limit_bytes` (default: half of what is free now) hold, and no more than `wanted_tokens` need.
+    """As many blocks as `limit_bytes` (default: a quarter of what is free now) hold, and no more than `wanted_tokens` need.
 
     At least one block, so that a small machine fails requests rather than the start.
     """
     if limit_bytes is None:
-        limit_bytes = free_bytes(model.device) // 2
+        limit_bytes = free_bytes(model.device) // 4
     wanted = -(-wanted_tokens // BLOCK_SIZE)
     return max(1, min(wanted, limit_bytes // bytes_per_block(layers, model.dtype)))
 

@@ -34,7 +34,9 @@ class Sequence:
         self.block_ids: list[int] = []
         self.draft_ids: list[int] = []
         self.lookup = Lookup()
-        enders = frozenset() if request.sampling.ignore_eos else eos_token_ids
+        # A grammar that is complete allows nothing but the end.
+        ignores_end = request.sampling.ignore_eos and request.sampling.grammar is None
+        enders = frozenset() if ignores_end else eos_token_ids
         self.sampler = Sampler(request.sampling, request.prompt_token_ids, vocabulary, enders)
         self.cancelled = False
         self.outcome: Finished | EngineError | None = None  # Its last event, once it has ended.

@@ -48,7 +48,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-running", type=_positive, default=64, help="answers generated together")
     parser.add_argument("--max-waiting", type=_not_negative, default=256, help="requests in line before 429")
     parser.add_argument(
-        "--kv-memory-mb", type=_positive, help="for keys and values; default: half of what is free"
+        "--kv-memory-mb", type=_positive, help="for keys and values; default: a quarter of what is free"
     )
     parser.add_argument("--no-speculation", action="store_true", help="never guess tokens ahead")
     parser.add_argument("--no-compile", action="store_true", help="do not compile the model: slower answers")
