@@ -383,6 +383,12 @@ def test_a_step_that_would_leave_the_cache_is_refused(
         custos.release_cache(handle)
 
 
+def test_layers_that_do_not_share_their_block_tables_are_refused() -> None:
+    small, large = torch.zeros(2, 1, BLOCK, 8), torch.zeros(3, 1, BLOCK, 8)
+    with pytest.raises(ValueError, match="Layer 1"):
+        custos.bind_cache(ops.new_handle(), [large, small], [large.clone(), small.clone()])
+
+
 def test_attention_refuses_what_does_not_fit_the_cache(kernels: Status) -> None:
     case = Case(tokens=[2], contexts=[3])
     handle = ops.new_handle()

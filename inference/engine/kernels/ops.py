@@ -122,7 +122,16 @@ def _bind_cache(handle: int, keys: list[Tensor], values: list[Tensor]) -> None:
     if not keys or len(keys) != len(values):
         raise ValueError(f"{len(keys)} key tensors and {len(values)} value tensors: one of each for a layer.")
     for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
-        if key.dim() != 4 or key.shape[:3] != value.shape[:3] or key.shape[2] != keys[0].shape[2]:
+        of_all = (
+            keys[0].shape[0],
+            keys[0].shape[2],
+        )  # blocks and their size, which the block tables count in
+        if (
+            key.dim() != 4
+            or key.shape[:3] != value.shape[:3]
+            or (key.shape[0], key.shape[2]) != of_all
+            or key.device != keys[0].device
+        ):
             raise ValueError(
                 f"Layer {layer}: keys {tuple(key.shape)} and values {tuple(value.shape)} do not fit."
             )
@@ -145,7 +154,7 @@ def _begin_step(handle: int, block_tables: Tensor, query_starts: Tensor, context
 def _checked_step(cache: Cache, block_tables: Tensor, starts: list[int], contexts: list[int]) -> Step:
     """Refuse what would reach outside the cache: kernels trust a step that began."""
     size, num_blocks = cache.block_size, cache.keys[0].shape[0]
-    tables = block_tables.to(torch.int32).contiguous()
+    tables = block_tables.to(cache.keys[0].device, torch.int32).contiguous()
     if len(tables) != len(contexts) or len(starts) != len(contexts) + 1 or starts[0] != 0:
         raise ValueError(f"{len(tables)} tables, {len(starts)} starts, {len(contexts)} lengths do not fit.")
     named = tables.cpu().numpy()
