@@ -140,9 +140,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _end_with_parent() -> None:
-    """A server that is killed must not leave a compiler behind for minutes. Linux only; elsewhere it does."""
+    """A server that is killed must not leave a compiler behind for minutes (elsewhere than on Linux it does)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Takes its temporary files away.
 
 
 def _skeleton(model_folder: Path, precision: Precision, *, packed: bool) -> PreTrainedModel:
@@ -175,6 +176,8 @@ def compile_graph(step: StepModel, output: Path, kernels: Status) -> None:
             package_path=f"{temporary}/graph.pt2",
             inductor_configs={
                 "aot_inductor.package_constants_in_so": False,
+                # Else small ones are written into the code with the values that they have here: none.
+                "always_keep_tensor_constants": True,
                 "aot_inductor.custom_ops_to_c_shims": c_shims() if kernels.loaded else {},
             },
         )

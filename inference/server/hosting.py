@@ -103,7 +103,7 @@ class Host:
     def _compile(self) -> None:
         try:
             self._forward = self._graph()
-        except GraphUnavailable as problem:
+        except (GraphUnavailable, OSError) as problem:
             self.graph = GraphState("eager", str(problem))
             logger.warning("Serving without a compiled graph, which is slower: %s", problem)
             return

@@ -19,16 +19,19 @@ from inference.engine.attention import NAME, probe_layers
 from inference.engine.engine import Engine, Limits
 from inference.engine.kernels import ops
 from inference.engine.kernels.build import Status, load_kernels
+from inference.engine.layers import Precision
 from inference.engine.memory import bytes_per_block
 from inference.engine.request import Request, SamplingParameters
 from inference.engine.stream import Finished, Stream, Token
 from inference.models.folder import ModelFolder, prepare
 from inference.models.load import LoadedModel, load
 from inference.models.source import parse_source
+from inference.server.hosting import Host
 from tests.support.inference import start_inference_server
 from tests.support.services import MODELS_DIR
 
 CPU = torch.device("cpu")
+NO_KERNELS = Status(loaded=False, reason="None here.", isa="")
 
 # Of all lengths, and different from the first token on.
 PROMPTS = [[1, 40 + n, 300, 7, 90 * n + 11, 5, *range(100, 100 + 9 * n)] for n in range(6)]
@@ -140,6 +143,36 @@ def make_engine(tokenizer: Any) -> Iterator[EngineMaker]:
 @pytest.fixture
 async def tiny(make_engine: EngineMaker, tiny_model: LlamaForCausalLM) -> AsyncIterator[Engine]:
     yield make_engine(tiny_model)
+
+
+@pytest.fixture
+def make_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    """Hosts that are closed when the test ends; without kernels unless said otherwise."""
+    hosts: list[Host] = []
+
+    def make(
+        loaded: LoadedModel,
+        *,
+        precision: Precision = "float32",
+        cache_dir: Path = tmp_path,
+        kernels: Status = NO_KERNELS,
+    ) -> Host:
+        limits = Limits(max_context=256, max_running=4)
+        hosts.append(
+            Host(
+                loaded,
+                limits=limits,
+                precision=precision,
+                cache_dir=cache_dir,
+                kernels=kernels,
+                on_step=lambda seconds, rows, num_tokens: None,
+            )
+        )
+        return hosts[-1]
+
+    yield make
+    for host in hosts:
+        host.close()
 
 
 @pytest.fixture(scope="session")

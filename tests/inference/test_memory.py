@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from inference.engine import scheduler_next
+from inference.engine import scheduler
 from inference.engine.attention import LayerShape
 from inference.engine.engine import Engine
 from inference.engine.errors import ContextLengthExceeded, OutOfMemory
@@ -108,7 +108,7 @@ async def test_because_of_the_company_it_fails_nobody(tiny: Engine, tiny_model: 
 async def test_a_prompt_s_part_is_halved_until_it_fits_and_steps_grow_again_later(
     make_engine: EngineMaker, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler_next, "_RECOVERY", 32)  # Steps; so that it takes no minute.
+    monkeypatch.setattr(scheduler, "_RECOVERY", 32)  # Steps; so that it takes no minute.
     sizes: list[int] = []
     engine = make_engine(tiny_model, on_step=lambda seconds, rows, num_tokens: sizes.append(num_tokens))
     prompt = [n % 300 + 3 for n in range(500)]
