@@ -19,6 +19,9 @@ from inference.engine.kernels.packing import INT8_LIMIT, pack, quantise
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
+# torch's int8 kernel for a CPU reads so many inputs at a time, beyond the end if they do not come out even.
+_WHOLE = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
@@ -65,7 +68,7 @@ class Int8Linear(nn.Module):
         self.bias = bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type == "cpu":
+        if x.device.type == "cpu" and x.shape[-1] % _WHOLE == 0:
             flat = x.reshape(-1, x.shape[-1]).contiguous()
             y = torch._weight_int8pack_mm(flat, self.weight, self.scale).view(*x.shape[:-1], -1)
         else:
