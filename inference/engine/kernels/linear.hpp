@@ -88,13 +88,22 @@ static_assert(int64_t(kGroup) * kWeightLimit * kActivationLimit <= INT32_MAX, "a
 
 // Each row in groups of 256: divided by the group's largest, to int16. Finer than bfloat16 where it weighs.
 static inline void to_integers(const bf16* from, int64_t inputs, int16_t* whole, float* scales) {
+  const auto part = [](int64_t left) { return left >= 16 ? __mmask16(0xffff) : __mmask16((1 << left) - 1); };
   for (int64_t start = 0; start < inputs; start += kGroup) {
     const int64_t end = std::min(inputs, start + kGroup);
-    float most = 0;
-    for (int64_t k = start; k < end; k++) most = std::max(most, std::fabs(to_float(from[k])));
+    const auto numbers = [&](int64_t k) {
+      const __m256i half = _mm256_maskz_loadu_epi16(part(end - k), from + k);
+      return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+    };
+    __m512 lanes = _mm512_setzero_ps();
+    for (int64_t k = start; k < end; k += 16) lanes = _mm512_max_ps(lanes, _mm512_abs_ps(numbers(k)));
+    const float most = _mm512_reduce_max_ps(lanes);
     scales[start / kGroup] = most / kActivationLimit;
-    const float inverse = most > 0 ? kActivationLimit / most : 0.0f;
-    for (int64_t k = start; k < end; k++) whole[k] = int16_t(std::lrint(to_float(from[k]) * inverse));
+    const __m512 inverse = _mm512_set1_ps(most > 0 ? kActivationLimit / most : 0.0f);
+    for (int64_t k = start; k < end; k += 16) {
+      const __m512i nearest = _mm512_cvtps_epi32(_mm512_mul_ps(numbers(k), inverse));
+      _mm256_mask_storeu_epi16(whole + k, part(end - k), _mm512_cvtsepi32_epi16(nearest));
+    }
   }
 }
 
@@ -146,8 +155,10 @@ static void int8_block(const Activations& x, const Weight& w, int64_t block) {
     if (x.rows < 2 * kRows) {
       add(weight + start * kBlock);
     } else {
-      for (int64_t i = 0; i < inputs * kBlock; i += kBlock)
+      for (int64_t i = 0; i < inputs * kBlock; i += kBlock) {
+        _mm_prefetch((const char*)weight + (start + kGroup) * kBlock + i, _MM_HINT_T1);  // to come while this is used
         _mm512_store_si512(wide + i, weights(weight + start * kBlock + i));
+      }
       add((const int16_t*)wide);
     }
   }
