@@ -51,7 +51,10 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {"head_dim": 16}),
     "phi3": ("Phi3", {}),
     "mistral": ("Mistral", _WINDOW),
-    "gemma2": ("Gemma2", {"head_dim": 16, **_WINDOW}),
+    "gemma2": (
+        "Gemma2",
+        {"head_dim": 16, "attn_logit_softcapping": 0.5, "query_pre_attn_scalar": 16, **_WINDOW},
+    ),
     "gemma3": (
         "Gemma3",
         {

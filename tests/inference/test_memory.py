@@ -56,8 +56,8 @@ def test_blocks_fill_the_limit_but_are_no_more_than_wanted(
     assert blocks_that_fit(Weightless(), LAYERS, limit_bytes=limit, wanted_tokens=wanted_tokens) == blocks
 
 
-def test_without_a_limit_half_of_what_is_free_now_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = type("Memory", (), {"available": 2 * BLOCK * 10})
+def test_without_a_limit_a_quarter_of_what_is_free_now_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = type("Memory", (), {"available": 2 * BLOCK * 20})
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     assert blocks_that_fit(Weightless(), LAYERS, limit_bytes=None, wanted_tokens=1000) == 5
 

@@ -77,12 +77,18 @@ def oracle(monkeypatch: pytest.MonkeyPatch) -> Consult:
 async def test_repetitive_text_takes_fewer_steps_and_is_the_same(
     make_engine: EngineMaker, repetitive_model: Any
 ) -> None:
-    with_drafts, without = make_engine(repetitive_model), make_engine(repetitive_model, speculate=False)
+    computed: list[int] = []
+    with_drafts = make_engine(
+        repetitive_model, on_step=lambda _, rows, num_tokens: computed.append(num_tokens)
+    )
+    without = make_engine(repetitive_model, speculate=False)
     ids, _, _ = await collect(submit(with_drafts, [1, 2, 3], max_tokens=100, ignore_eos=True))
     assert ids == await ask(without, [1, 2, 3], 100, ignore_eos=True)
     stats = with_drafts.stats()
     assert stats.steps < 75
     assert 25 < stats.accepted_tokens <= stats.draft_tokens
+    # Nothing is computed twice but what was guessed wrong.
+    await until(lambda: sum(computed) == 3 + 99 + stats.draft_tokens - stats.accepted_tokens)
     await until(lambda: without.stats().steps == 100)
     assert without.stats().draft_tokens == 0
 
