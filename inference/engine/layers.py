@@ -15,7 +15,9 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 import inference.engine.kernels.ops  # noqa: F401  It defines torch.ops.custos.
-from inference.engine.kernels.packing import INT8_LIMIT, pack, quantise
+from inference.engine.kernels.packing import INT8_LIMIT, in_huge_pages, pack, quantise
+
+_MOVED_AT_ONCE = 64 << 20  # Bytes.
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -98,7 +100,25 @@ def replace_layers(model: PreTrainedModel, *, precision: Precision, packed: bool
         count = _replace(model, int8=precision == "int8", packed=packed)
     else:
         count = 0
+    if packed and model.device.type == "cpu":
+        _move_to_huge_pages(model)
     return Replaced(count, weight_bytes(model))
+
+
+def _move_to_huge_pages(model: PreTrainedModel) -> None:
+    """All weights, some at a time, so that little more memory is needed meanwhile."""
+    waiting: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        waiting.append(parameter)
+        if sum(p.nbytes for p in waiting) > _MOVED_AT_ONCE:
+            _move(waiting)
+            waiting = []
+    _move(waiting)
+
+
+def _move(parameters: list[nn.Parameter]) -> None:
+    for parameter, moved in zip(parameters, in_huge_pages([p.data for p in parameters]), strict=True):
+        parameter.data = moved
 
 
 def weight_bytes(model: nn.Module) -> int:

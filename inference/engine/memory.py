@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import psutil
@@ -9,6 +10,7 @@ import torch
 
 from inference.engine.attention import LayerShape
 from inference.engine.kernels.ops import new_handle
+from inference.engine.kernels.packing import huge_pages
 
 BLOCK_SIZE = 16  # Tokens. Small enough to share most of a prefix, large enough to be read in one go.
 
@@ -23,8 +25,11 @@ class KeyValueMemory:
         self, layers: dict[int, LayerShape], *, num_blocks: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         def pool(heads: int, size: int) -> torch.Tensor:
+            shape = (num_blocks, heads, BLOCK_SIZE, size)
             # Not zeroed: that would write, and so commit, all of it. Nobody reads what nobody wrote.
-            return torch.empty((num_blocks, heads, BLOCK_SIZE, size), dtype=dtype, device=device)
+            if device.type != "cpu":
+                return torch.empty(shape, dtype=dtype, device=device)
+            return huge_pages(math.prod(shape) * dtype.itemsize).view(dtype).view(shape)
 
         self.num_blocks = num_blocks
         self.number = new_handle()

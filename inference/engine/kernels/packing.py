@@ -41,6 +41,14 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     return pack(values), functional.pad(scale, (0, -len(scale) % LANES))
 
 
+def huge_pages(size: int) -> Tensor:
+    """`size` bytes (uint8) of memory that asks for huge pages; committed when first written, zero until then."""
+    memory = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError, AttributeError):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=torch.uint8)  # Holds the memory for as long as a view of it lives.
+
+
 def in_huge_pages(tensors: list[Tensor]) -> list[Tensor]:
     """Copies of CPU tensors, one after another in one stretch of memory that asks for huge pages.
 
@@ -51,10 +59,7 @@ def in_huge_pages(tensors: list[Tensor]) -> list[Tensor]:
     for tensor in tensors:
         places.append(size)
         size += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
-    memory = mmap.mmap(-1, max(size, 1))
-    with contextlib.suppress(OSError, AttributeError):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    stretch = torch.frombuffer(memory, dtype=torch.uint8)  # holds the memory for as long as a tensor lives
+    stretch = huge_pages(size)
     moved = []
     for tensor, place in zip(tensors, places, strict=True):
         copy = stretch[place : place + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
