@@ -53,6 +53,7 @@ class Limits:
     token_budget: int = 256
     kv_bytes: int | None = None
     speculate: bool = True
+    early_exit: bool = True  # Speculate by the model's first layers too, where that pays.
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Stats:
     """A moment's view. `seconds_since_step` is 0 when idle.
 
     Prefix, draft and preemption counts only grow; `prefix_*`, `draft_tokens` and `accepted_tokens`
-    are in tokens. `graph` is "eager" or "compiled", `precision` that of the weights.
+    are in tokens, and `layer_*` are those of them by the model's first layers. `graph` is "eager" or "compiled", `precision` that of the weights.
     `peak_memory_bytes` is what the device had in use at most, as of the last time it ran out; 0: never.
     """
 
@@ -83,6 +84,8 @@ class Stats:
     peak_memory_bytes: int
     graph: str
     precision: str = ""
+    layer_draft_tokens: int = 0
+    layer_accepted_tokens: int = 0
 
 
 class Engine:
@@ -118,7 +121,9 @@ class Engine:
         )
         self._runner = Runner(model, layers, num_blocks=self._blocks.num_blocks)
         self._pace = Pace(most=limits.token_budget)
-        self._speculation = Speculation(enabled=limits.speculate)
+        self._speculation = Speculation(
+            enabled=limits.speculate, drafter=self._runner if limits.early_exit else None
+        )
         self._scheduler: Scheduler[Sequence] = Scheduler(
             self._blocks,
             max_running=limits.max_running,
@@ -178,10 +183,12 @@ class Engine:
         """Compute with a compiled forward from the next step on."""
         self._runner.use(forward)
         self._pace.forget()
+        self._speculation.forget()
 
     def stats(self) -> Stats:
         with self._changed:
             scheduler, blocks = self._scheduler, self._blocks
+            lookup, layers = self._speculation.lookup, self._speculation.layers
             return Stats(
                 running=scheduler.num_running,
                 waiting=scheduler.num_waiting,
@@ -196,8 +203,10 @@ class Engine:
                 prefix_queries=blocks.prefix_queries,
                 prefix_hits=blocks.prefix_hits,
                 preemptions=scheduler.num_preemptions,
-                draft_tokens=self._speculation.num_drafted,
-                accepted_tokens=self._speculation.num_accepted,
+                draft_tokens=lookup.num_drafted + layers.num_drafted,
+                accepted_tokens=lookup.num_accepted + layers.num_accepted,
+                layer_draft_tokens=layers.num_drafted,
+                layer_accepted_tokens=layers.num_accepted,
                 out_of_memory=self._out_of_memory,
                 peak_memory_bytes=self._peak_memory,
                 graph="compiled" if self._runner.is_compiled else "eager",
@@ -261,9 +270,11 @@ class Engine:
             return
         num_tokens = step.num_tokens
         num_decodes = sum(work.sequence.num_completion_tokens > 0 for work in step.work)
+        self._speculation.draft(step.work)
         self._end(self._take(self._compute(step.work)))
         self._steps += 1
         self._last_step = time.monotonic()
+        self._speculation.observe(self._last_step - started, step.work)
         self._pace.observe(self._last_step - started, num_tokens=num_tokens, num_decodes=num_decodes)
         self._on_step(self._last_step - started, len(step.work), num_tokens)
 

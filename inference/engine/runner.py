@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,9 @@ from transformers import PreTrainedModel
 
 from inference.engine.aoti import GraphFailed
 from inference.engine.attention import LayerShape, attending
+from inference.engine.early_exit import depths_of, short_model
 from inference.engine.memory import BLOCK_SIZE, KeyValueMemory
+from inference.engine.sampler import guess_rows
 
 # (ids (1, T), positions (1, T), rows (R,), handle (1,)) -> logits (R, V)
 Forward = Callable[..., torch.Tensor]
@@ -23,6 +25,15 @@ class Item(Protocol):
 
     sequence: Any
     num_tokens: int
+
+
+class _Part(NamedTuple):
+    """`tokens` that follow `start` others of the same sequence; of the last `num_rows` logits are wanted."""
+
+    tokens: list[int]
+    start: int
+    block_ids: list[int]
+    num_rows: int
 
 
 class StepModel(torch.nn.Module):
@@ -54,7 +65,13 @@ class Runner:
         self._memory = KeyValueMemory(layers, num_blocks=num_blocks, dtype=model.dtype, device=model.device)
         self._eager = StepModel(model)
         self._forward: Forward = self._eager
+        self._short = {depth: StepModel(short_model(model, depth)) for depth in depths_of(model)}
         self.is_compiled = False
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """After how many layers `draft` can stop; none if the model's layers are not to be had."""
+        return tuple(self._short)
 
     def use(self, forward: Forward) -> None:
         """From the next step on compute with `forward`, a compiled StepModel. Any thread may call this."""
@@ -67,23 +84,58 @@ class Runner:
         Returns logits (R, V): for each item, in order, as many rows as `num_rows(item)` says. Raises
         whatever the model raises; then nothing is lost, and the same work can be run again.
         """
+        return self._pass(
+            self._compute,
+            [
+                _Part(
+                    tokens_of(item),
+                    item.sequence.num_computed_tokens,
+                    item.sequence.block_ids,
+                    num_rows(item),
+                )
+                for item in work
+            ],
+        )
+
+    @torch.inference_mode()
+    def draft(self, sequences: Sequence[Any], *, depth: int) -> None:
+        """Replace all `draft_ids` by what would be chosen if the first `depth` layers were all.
+
+        For sequences that lack one token, with blocks for the drafts too. In those layers it writes the
+        keys and values of tokens that are not computed yet; computing the step writes them again.
+        """
+        short = self._short[depth]
+        for place in range(max(len(sequence.draft_ids) for sequence in sequences)):
+            going_on = [sequence for sequence in sequences if len(sequence.draft_ids) > place]
+            parts = []
+            for sequence in going_on:
+                token = sequence.draft_ids[place - 1] if place else sequence.token_ids[-1]
+                parts.append(_Part([token], sequence.num_tokens - 1 + place, sequence.block_ids, 1))
+            guesses = guess_rows(
+                self._pass(short, parts),
+                [sequence.sampler for sequence in going_on],
+                [sequence.draft_ids[:place] for sequence in going_on],
+            )
+            for sequence, guess in zip(going_on, guesses, strict=True):
+                sequence.draft_ids[place] = guess
+
+    def _pass(self, forward: Forward, parts: list[_Part]) -> torch.Tensor:
+        """All parts through `forward` at once: logits (R, V) of the wanted rows."""
         ids: list[int] = []
         positions: list[int] = []
         rows: list[int] = []
         starts = [0]
         lengths: list[int] = []
-        for item in work:
-            start = item.sequence.num_computed_tokens
-            end = start + item.num_tokens
-            ids += tokens_of(item)
-            positions += range(start, end)
-            rows += range(len(ids) - num_rows(item), len(ids))
+        for part in parts:
+            ids += part.tokens
+            positions += range(part.start, part.start + len(part.tokens))
+            rows += range(len(ids) - part.num_rows, len(ids))
             starts.append(len(ids))
-            lengths.append(end)
-        tables = np.zeros((len(work), -(-max(lengths) // BLOCK_SIZE)), dtype=np.int32)
-        for table, item, length in zip(tables, work, lengths, strict=True):
+            lengths.append(part.start + len(part.tokens))
+        tables = np.zeros((len(parts), -(-max(lengths) // BLOCK_SIZE)), dtype=np.int32)
+        for table, part, length in zip(tables, parts, lengths, strict=True):
             count = -(-length // BLOCK_SIZE)
-            table[:count] = item.sequence.block_ids[:count]
+            table[:count] = part.block_ids[:count]
         torch.ops.custos.begin_step(
             self._memory.number,
             torch.from_numpy(tables),
@@ -92,7 +144,7 @@ class Runner:
         )
         # A model must be asked for one row at least, so a step of mere prompt chunks asks for its last.
         wanted = torch.tensor(rows or [len(ids) - 1], device=self._device)
-        logits = self._compute(
+        logits = forward(
             torch.tensor([ids], device=self._device),
             torch.tensor([positions], device=self._device),
             wanted,

@@ -252,6 +252,18 @@ def verify_rows(
     ]
 
 
+def guess_rows(
+    logits: torch.Tensor, samplers: Sequence[Sampler], drafts: Sequence[Sequence[int]]
+) -> list[int]:
+    """What each sampler would choose after its drafts, were row i of `logits` (B, V) the model's own.
+
+    The same random numbers are used as when the guesses are checked, so logits that come near the model's
+    give its very tokens often, at any temperature. No sampler moves on.
+    """
+    positions = [sampler.positions(draft)[-1] for sampler, draft in zip(samplers, drafts, strict=True)]
+    return [max(0, token) for token in _choose(logits, positions)]  # Without a number any guess will do.
+
+
 def _keep(sampler: Sampler, drafts: Sequence[int], sampled: list[Sampled]) -> list[Sampled]:
     """Those of `sampled` that had only right drafts before them; the sampler moves on by them."""
     kept = 0
