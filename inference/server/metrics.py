@@ -246,6 +246,15 @@ class _OurNames(Collector):
         yield CounterMetricFamily(
             "custos_inference_out_of_memory", "Times the device ran out of memory.", value=shortages
         )
+        for name, text, field in (
+            ("draft_tokens", "Tokens guessed by speculation, by what guessed them.", "draft_tokens"),
+            ("accepted_draft_tokens", "Those of them that were right.", "accepted_tokens"),
+        ):
+            counter = CounterMetricFamily(f"custos_inference_{name}", text, labels=["source"])
+            layers = _read(stats, f"layer_{field}")
+            counter.add_metric(["lookup"], _read(stats, field) - layers)
+            counter.add_metric(["layers"], layers)
+            yield counter
 
     def _gauges(self, now: Snapshot) -> Iterator[Metric]:
         values = [(name, text, _read(now.stats, field)) for name, text, field in _OUR_GAUGES]

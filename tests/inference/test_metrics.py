@@ -61,6 +61,8 @@ STATS = Stats(
     preemptions=4,
     draft_tokens=70,
     accepted_tokens=35,
+    layer_draft_tokens=30,
+    layer_accepted_tokens=10,
     out_of_memory=1,
     peak_memory_bytes=5_000,
     graph="compiled",
@@ -139,8 +141,13 @@ async def test_an_answer_is_counted_once_under_both_names(http: httpx.AsyncClien
     grown = [b - a for a, b in zip(counts(before), counts(after), strict=True)]
     assert grown == [prompt, 6, 1, 5, 1, 1, 1, 1, 6, prompt, 6, 1, 5, 1, 1, 1]
     computed = "vllm:iteration_tokens_total_sum"
-    # All of the prompt and every token fed back; the last one never is.
-    assert value(after, computed, **LABELS) - value(before, computed, **LABELS) == prompt + 5
+    drafted, accepted = (
+        value(after, name, **LABELS) - value(before, name, **LABELS)
+        for name in (f"vllm:spec_decode_num_{kind}_tokens_total" for kind in ("draft", "accepted"))
+    )
+    # All of the prompt and every token fed back, which the last one never is; and wrong guesses.
+    expected = prompt + 5 + drafted - accepted
+    assert value(after, computed, **LABELS) - value(before, computed, **LABELS) == expected
     phases = [
         value(after, f"vllm:request_{phase}_time_seconds_sum", **LABELS)
         for phase in ("prefill", "decode", "inference")
@@ -166,6 +173,9 @@ def test_the_engines_state_is_read_at_the_scrape() -> None:
     ours |= {"out_of_memory_total": 1, "peak_memory_bytes": 5_000}
     for name, count in ours.items():
         assert value(text, f"custos_inference_{name}") == count
+    for source, drafted, accepted in (("lookup", 40, 25), ("layers", 30, 10)):
+        assert value(text, "custos_inference_draft_tokens_total", source=source) == drafted
+        assert value(text, "custos_inference_accepted_draft_tokens_total", source=source) == accepted
     engine = {"model": MODEL, "graph": "compiled", "precision": "int8"}
     assert value(text, "custos_inference_engine_info", **engine) == 1
     now = replace(SNAPSHOT, stats=replace(STATS, running=7))
