@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +16,7 @@ from inference.engine.attention import LayerShape, attending
 from inference.engine.early_exit import depths_of, short_model
 from inference.engine.memory import BLOCK_SIZE, KeyValueMemory
 from inference.engine.sampler import guess_rows
+from inference.engine.threads import Threads
 
 # (ids (1, T), positions (1, T), rows (R,), handle (1,)) -> logits (R, V)
 Forward = Callable[..., torch.Tensor]
@@ -63,6 +65,8 @@ class Runner:
         self.model = model
         self._device = model.device
         self._memory = KeyValueMemory(layers, num_blocks=num_blocks, dtype=model.dtype, device=model.device)
+        self._most_threads = torch.get_num_threads()
+        self._threads = Threads(self._most_threads)
         self._eager = StepModel(model)
         self._forward: Forward = self._eager
         self._short = {depth: StepModel(short_model(model, depth)) for depth in depths_of(model)}
@@ -75,6 +79,7 @@ class Runner:
 
     def use(self, forward: Forward) -> None:
         """From the next step on compute with `forward`, a compiled StepModel. Any thread may call this."""
+        self._threads = Threads(self._most_threads)  # What was learned was about the other way.
         self._forward, self.is_compiled = forward, True
 
     @torch.inference_mode()
@@ -153,11 +158,20 @@ class Runner:
         return logits[: len(rows)]
 
     def _compute(self, *inputs: torch.Tensor) -> torch.Tensor:
-        try:
+        if self._device.type != "cpu":
             return self._forward(*inputs)
+        number = self._threads.choose(inputs[0].shape[1])
+        if number != torch.get_num_threads():
+            torch.set_num_threads(number)
+        started = time.perf_counter()
+        try:
+            logits = self._forward(*inputs)
         except GraphFailed:
-            pass  # The model itself says what is wrong, or gets by.
-        return self._eager(*inputs)
+            logits = None
+        if logits is None:  # The model itself says what is wrong, or gets by.
+            logits = self._eager(*inputs)
+        self._threads.observe(time.perf_counter() - started)
+        return logits
 
     def close(self) -> None:
         self._memory.close()
