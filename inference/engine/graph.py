@@ -31,7 +31,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from inference.engine.aoti import CompiledStep, GraphFailed, GraphUnavailable
 from inference.engine.attention import NAME, probe_layers
-from inference.engine.kernels.build import Status, c_shims, load_kernels
+from inference.engine.kernels.build import Status, c_shims, cpu_features, load_kernels
 from inference.engine.layers import Precision, replace_layers
 from inference.engine.memory import KeyValueMemory
 from inference.engine.runner import Forward, StepModel
@@ -54,6 +54,7 @@ _SOURCES = (
 def graph_path(model_folder: Path, precision: Precision, kernels: Status, cache_dir: Path) -> Path:
     """Where the graph is kept: named by everything that decides what it computes, weights excepted."""
     digest = hashlib.sha256(f"{torch.__version__} {transformers.__version__} {precision} {kernels}".encode())
+    digest.update(cpu_features())
     digest.update((model_folder / "config.json").read_bytes())
     for name in _SOURCES:
         digest.update((Path(__file__).parent / name).read_bytes())

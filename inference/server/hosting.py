@@ -150,7 +150,12 @@ class Host:
         self.num_restarts += 1
         self.last_restart = f"The engine was restarted at {time.strftime('%Y-%m-%d %H:%M:%S %z')} after {seconds:.0f} s in one step."
         logger.error("%s", self.last_restart)
-        self.engine = self._make_engine()
+        try:
+            self.engine = self._make_engine()
+        except Exception:  # Nobody would watch any more; a fresh process is the better start.
+            logger.critical("No new engine could be made; ending the process.", exc_info=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         old.close(timeout=0, reason=EngineStopped("The engine hung and was restarted; try again."))
 
 

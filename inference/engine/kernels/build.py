@@ -72,7 +72,7 @@ def load_kernels(cache_dir: Path, *, extra_flags: Sequence[str] = ()) -> Status:
 def compiled(cache_dir: Path, *, extra_flags: Sequence[str] = ()) -> Path:
     """The compiled library's path; compiles if it is not there. Raises OSError, SubprocessError or its like."""
     compiler = _compiler()
-    flags = [*FLAGS, _for_this_cpu(), *extra_flags]
+    flags = [*FLAGS, _for_thiscpu_features(), *extra_flags]
     cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if cache_dir.stat().st_uid != os.getuid():
         raise _Refusal(f"{cache_dir} belongs to another user: code from there is not loaded.")
@@ -94,7 +94,7 @@ def _compiler() -> list[str]:
     raise _Refusal(f"No C++ compiler was found ({named or ', '.join(COMPILERS)}): install g++, or set CXX.")
 
 
-def _for_this_cpu() -> str:
+def _for_thiscpu_features() -> str:
     return "-march=native" if os.uname().machine in ("x86_64", "i686") else "-mcpu=native"
 
 
@@ -102,7 +102,7 @@ def _digest(compiler: list[str], flags: list[str]) -> str:
     """Of all that the library depends on: sources, compiler, flags, torch and CPU."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=30).stdout
     digest = hashlib.sha256()
-    for part in (shlex.join([*compiler, *flags]).encode(), version, torch.__version__.encode(), _cpu()):
+    for part in (shlex.join([*compiler, *flags]).encode(), version, torch.__version__.encode(), cpu_features()):
         digest.update(len(part).to_bytes(8) + part)
     for source in [Path(__file__), *sorted(SOURCES.glob("*.?pp"))]:
         content = source.read_bytes()
@@ -110,7 +110,7 @@ def _digest(compiler: list[str], flags: list[str]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _cpu() -> bytes:
+def cpu_features() -> bytes:
     """What the CPU says that it can do; another one behind the same folder compiles its own."""
     lines = Path("/proc/cpuinfo").read_bytes().splitlines()
     return b"\n".join(
