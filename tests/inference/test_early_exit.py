@@ -111,17 +111,16 @@ async def test_a_model_whose_layers_are_called_otherwise_works_without(make_engi
 # --- The same answers ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("depth", [2, 6])
+@pytest.mark.parametrize(("depth", "sampling"), list(zip((2, 4, 6), SAMPLINGS, strict=True)))
 async def test_answers_are_the_same_with_guesses(
     make_engine: EngineMaker, hard: Any, always: Any, sampling: dict[str, Any], depth: int
 ) -> None:
-    expected = await ask(make_engine(hard, early_exit=False), PROMPT, 40, ignore_eos=True, **sampling)
+    expected = await ask(make_engine(hard, early_exit=False), PROMPT, 30, ignore_eos=True, **sampling)
     always(depth, 3)
     engine = make_engine(hard)
-    assert await ask(engine, PROMPT, 40, ignore_eos=True, **sampling) == expected
+    assert await ask(engine, PROMPT, 30, ignore_eos=True, **sampling) == expected
     stats = engine.stats()
-    assert stats.layer_draft_tokens == stats.draft_tokens > 60
+    assert stats.layer_draft_tokens == stats.draft_tokens > 40
     assert stats.layer_accepted_tokens < stats.layer_draft_tokens
 
 
@@ -207,18 +206,34 @@ async def test_first_layers_that_fail_are_given_up(
 # --- Only where it pays ---------------------------------------------------------------------------------------
 
 
-async def test_an_easy_model_runs_shallow(make_engine: EngineMaker, easy: Any) -> None:
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that nothing else runs on: a draft takes its share of the layers of a step."""
+    observe = Controller.observe
+
+    def steadily(self: Controller, *, seconds: float, draft_seconds: float, num_drafts: int) -> None:
+        share = self._current.depth / 8 if self._current else 0.0
+        observe(self, seconds=1.0, draft_seconds=share, num_drafts=num_drafts)
+
+    monkeypatch.setattr(Controller, "observe", steadily)
+
+
+async def test_an_easy_model_runs_shallow(make_engine: EngineMaker, easy: Any, steady: None) -> None:
     engine = make_engine(easy)
     await ask(engine, PROMPT, 150, ignore_eos=True)
     stats = engine.stats()
-    assert stats.layer_accepted_tokens > 20
-    assert stats.steps < 130
+    assert stats.layer_accepted_tokens > 100
+    assert stats.steps < 50
+    plan = engine._speculation._controller.plan()
+    assert plan and plan.depth == 2
 
 
-async def test_a_random_model_soon_gives_up_guessing(make_engine: EngineMaker, hard: Any) -> None:
+async def test_a_random_model_soon_gives_up_guessing(
+    make_engine: EngineMaker, hard: Any, steady: None
+) -> None:
     engine = make_engine(hard)
     await ask(engine, PROMPT, 150, ignore_eos=True)
-    assert 3 <= engine.stats().layer_draft_tokens <= 3 * 8
+    assert 9 <= engine.stats().layer_draft_tokens <= 3 * 8
 
 
 async def test_nobody_guesses_beside_a_prompt_or_when_many_run(
