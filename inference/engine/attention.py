@@ -43,11 +43,15 @@ class UnsupportedAttention(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """What one layer keeps of a token: `heads` keys of size `key` and as many values of size `value`."""
+    """What one layer keeps of a token: `heads` keys of size `key` and as many values of size `value`.
+
+    `dtype` is theirs. A model's own `dtype` is that of any weight, as of the float32 scales of int8 ones.
+    """
 
     heads: int
     key: int
     value: int
+    dtype: torch.dtype
 
 
 class PassThrough:
@@ -134,7 +138,7 @@ def _record_shape(
         raise UnsupportedAttention(f"This model's attention needs {', '.join(sorted(unknown))}.")
     if layer in _now.probe:
         raise UnsupportedAttention("Layers of this model share keys and values.")
-    _now.probe[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3])
+    _now.probe[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3], key.dtype)
 
 
 AttentionInterface.register(NAME, _attend)

@@ -103,7 +103,7 @@ def load_graph(path: Path, model: PreTrainedModel) -> Forward:
 @torch.inference_mode()
 def _compare(forward: Forward, eager: StepModel, model: PreTrainedModel) -> None:
     """A prompt and a next token by both ways must agree as far as rounding allows."""
-    memory = KeyValueMemory(probe_layers(model), num_blocks=2, dtype=model.dtype, device=model.device)
+    memory = KeyValueMemory(probe_layers(model), num_blocks=2, device=model.device)
     try:
         for start, end in ((0, 19), (19, 20)):
             torch.ops.custos.begin_step(

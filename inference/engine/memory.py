@@ -21,10 +21,8 @@ class KeyValueMemory:
     On a CPU the system commits a page when it is first written, so an idle pool costs next to nothing.
     """
 
-    def __init__(
-        self, layers: dict[int, LayerShape], *, num_blocks: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        def pool(heads: int, size: int) -> torch.Tensor:
+    def __init__(self, layers: dict[int, LayerShape], *, num_blocks: int, device: torch.device) -> None:
+        def pool(heads: int, size: int, dtype: torch.dtype) -> torch.Tensor:
             shape = (num_blocks, heads, BLOCK_SIZE, size)
             # Not zeroed: that would write, and so commit, all of it. Nobody reads what nobody wrote.
             if device.type != "cpu":
@@ -37,8 +35,8 @@ class KeyValueMemory:
         shapes = [layers[index] for index in range(len(layers))]
         torch.ops.custos.bind_cache(
             self.number,
-            [pool(shape.heads, shape.key) for shape in shapes],
-            [pool(shape.heads, shape.value) for shape in shapes],
+            [pool(shape.heads, shape.key, shape.dtype) for shape in shapes],
+            [pool(shape.heads, shape.value, shape.dtype) for shape in shapes],
         )
 
     def close(self) -> None:
@@ -46,9 +44,10 @@ class KeyValueMemory:
         torch.ops.custos.release_cache(self.number)
 
 
-def bytes_per_block(layers: dict[int, LayerShape], dtype: torch.dtype) -> int:
-    per_token = sum(shape.heads * (shape.key + shape.value) for shape in layers.values())
-    return BLOCK_SIZE * per_token * dtype.itemsize
+def bytes_per_block(layers: dict[int, LayerShape]) -> int:
+    return BLOCK_SIZE * sum(
+        shape.heads * (shape.key + shape.value) * shape.dtype.itemsize for shape in layers.values()
+    )
 
 
 def blocks_that_fit(
@@ -61,7 +60,7 @@ def blocks_that_fit(
     if limit_bytes is None:
         limit_bytes = free_bytes(model.device) // 4
     wanted = -(-wanted_tokens // BLOCK_SIZE)
-    return max(1, min(wanted, limit_bytes // bytes_per_block(layers, model.dtype)))
+    return max(1, min(wanted, limit_bytes // bytes_per_block(layers)))
 
 
 def free_bytes(device: torch.device) -> int:

@@ -64,7 +64,7 @@ class Runner:
     def __init__(self, model: PreTrainedModel, layers: dict[int, LayerShape], *, num_blocks: int) -> None:
         self.model = model
         self._device = model.device
-        self._memory = KeyValueMemory(layers, num_blocks=num_blocks, dtype=model.dtype, device=model.device)
+        self._memory = KeyValueMemory(layers, num_blocks=num_blocks, device=model.device)
         self._most_threads = torch.get_num_threads()
         self._threads = Threads(self._most_threads)
         self._eager = StepModel(model)

@@ -231,7 +231,7 @@ def generate(model: Any, prompt: list[int], max_tokens: int) -> list[int]:
 
 def kv_bytes(model: Any, num_blocks: int) -> int:
     """What to set as `Limits.kv_bytes` for so many blocks."""
-    return num_blocks * bytes_per_block(probe_layers(served(model)), model.dtype)
+    return num_blocks * bytes_per_block(probe_layers(served(model)))
 
 
 def assert_books_balance(engine: Engine) -> None:

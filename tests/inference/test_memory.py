@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -10,10 +11,11 @@ import pytest
 import torch
 
 from inference.engine import scheduler
-from inference.engine.attention import LayerShape
+from inference.engine.attention import LayerShape, probe_layers
 from inference.engine.engine import Engine
 from inference.engine.errors import ContextLengthExceeded, OutOfMemory
 from inference.engine.kernels import ops
+from inference.engine.layers import replace_layers
 from inference.engine.lookup import Lookup
 from inference.engine.memory import KeyValueMemory, blocks_that_fit, bytes_per_block
 from tests.inference.conftest import (
@@ -25,25 +27,37 @@ from tests.inference.conftest import (
     collect,
     generate,
     kv_bytes,
+    served,
     submit,
 )
 
 TOO_BIG = torch.OutOfMemoryError("too big")
-LAYERS = {0: LayerShape(heads=2, key=8, value=4), 1: LayerShape(heads=1, key=8, value=8)}
+BF16 = torch.bfloat16
+LAYERS = {
+    0: LayerShape(heads=2, key=8, value=4, dtype=BF16),
+    1: LayerShape(heads=1, key=8, value=8, dtype=BF16),
+}
 BLOCK = 16 * (2 * 12 + 1 * 16)  # Numbers, of 2 bytes in bfloat16.
 
 
 class Weightless:
     device = CPU
-    dtype = torch.bfloat16
 
 
 # --- How much there is ------------------------------------------------------------------------------------
 
 
 def test_a_block_takes_what_its_keys_and_values_take() -> None:
-    assert bytes_per_block(LAYERS, torch.bfloat16) == 2 * BLOCK
-    assert bytes_per_block(LAYERS, torch.float32) == 4 * BLOCK
+    assert bytes_per_block(LAYERS) == 2 * BLOCK
+    exact = {index: replace(shape, dtype=torch.float32) for index, shape in LAYERS.items()}
+    assert bytes_per_block(exact) == 4 * BLOCK
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_int8_weights_leave_keys_and_values_in_bfloat16(tiny_model: Any, packed: bool) -> None:
+    model = served(tiny_model).bfloat16()
+    replace_layers(model, precision="int8", packed=packed)
+    assert probe_layers(model) == {n: LayerShape(heads=2, key=8, value=8, dtype=BF16) for n in range(2)}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +77,7 @@ def test_without_a_limit_a_quarter_of_what_is_free_now_is_taken(monkeypatch: pyt
 
 
 def test_memory_has_a_pool_for_each_layer_and_gives_it_back() -> None:
-    memory = KeyValueMemory(LAYERS, num_blocks=3, dtype=torch.bfloat16, device=CPU)
+    memory = KeyValueMemory(LAYERS, num_blocks=3, device=CPU)
     cache = ops._caches[memory.number]
     assert [tuple(keys.shape) for keys in cache.keys] == [(3, 2, 16, 8), (3, 1, 16, 8)]
     assert [tuple(values.shape) for values in cache.values] == [(3, 2, 16, 4), (3, 1, 16, 8)]
