@@ -47,7 +47,7 @@ bench: $(RUN_STAMP) assets ## Measure: start, what the web layer adds, the audit
 		--json var/bench/serving-alone.json
 
 bench-peers: $(RUN_STAMP) ## Measure the inference server and others in turn (over an hour, gigabytes of packages)
-	@$(BIN)/python -m benchmarks.serving --ours bf16,int8 --rounds 3 \
+	@$(BIN)/python -m benchmarks.serving --ours bf16,int8,bf16-drafts --rounds 3 \
 		--against vllm,llama-q8_0,llama-bf16,generate,generate-static,transformers-serve
 
 soak: $(RUN_STAMP) assets ## Load the product for ten minutes while parts of it are killed; nothing may be lost

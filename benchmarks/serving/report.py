@@ -92,7 +92,7 @@ class Goal:
 def bar(results: Results) -> list[Goal]:
     """Every goal, measured or not."""
     of_limit = results.value("decode_1", "ours", "tokens_per_s") / results.memory_limit("ours")
-    quoting = results.value("quoting", "ours", "tokens_per_s") / results.memory_limit("ours")
+    quoting = results.value("quoting", "ours-drafts", "tokens_per_s") / results.memory_limit("ours-drafts")
     return [
         Goal("vLLM, 1 stream, bf16", results.ratio("decode_1", "ours", "vllm"), 2.7, True),
         Goal("vLLM, 8 streams, bf16", results.ratio("decode_8", "ours", "vllm"), 2.2, True),

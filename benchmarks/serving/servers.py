@@ -193,9 +193,13 @@ class HttpContestant:
         self._process.stop()
 
 
-def ours(precision: str) -> HttpContestant:
-    """The product's inference server as `make run` starts it, but with room for the streams of the largest load."""
+def ours(variant: str) -> HttpContestant:
+    """The product's inference server. `variant` is a precision, with "-drafts" after it for speculation as well.
+
+    `make run` speculates; without it, decoding is compared with decoding.
+    """
     token = secrets.token_urlsafe(16)
+    precision = variant.removesuffix("-drafts")
     dtype = {"bf16": "bfloat16"}.get(precision, precision)
 
     def command(port: int) -> list[str]:
@@ -203,11 +207,12 @@ def ours(precision: str) -> HttpContestant:
             *(sys.executable, "-m", "inference.server", "--model", "smollm2", "--dtype", dtype),
             *("--models-dir", str(VAR / "models"), "--port", str(port)),
             *("--max-running", "64", "--max-waiting", "128"),
+            *(() if variant.endswith("-drafts") else ("--no-speculation",)),
         ]
 
     return HttpContestant(
         Server(
-            name="ours" if precision == "bf16" else f"ours-{precision}",
+            name="ours" if variant == "bf16" else f"ours-{variant.removeprefix('bf16-')}",
             software=f"Custos {_commit()}",
             precision=precision,
             weight_bytes=weight_bytes(precision),
