@@ -103,6 +103,9 @@ def load_graph(path: Path, model: PreTrainedModel) -> Forward:
 @torch.inference_mode()
 def _compare(forward: Forward, eager: StepModel, model: PreTrainedModel) -> None:
     """A prompt and a next token by both ways must agree as far as rounding allows."""
+    # From all over the vocabulary: it begins with special tokens, many never trained, and a row of those
+    # alone makes so much of the rounding of int8 that right graphs disagree.
+    vocabulary = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
     memory = KeyValueMemory(probe_layers(model), num_blocks=2, device=model.device)
     try:
         for start, end in ((0, 19), (19, 20)):
@@ -113,7 +116,12 @@ def _compare(forward: Forward, eager: StepModel, model: PreTrainedModel) -> None
                 torch.tensor([end], dtype=torch.int32),
             )
             positions = torch.arange(start, end)[None]
-            inputs = (positions % 7 + 1, positions, torch.tensor([end - start - 1]), memory.handle)
+            inputs = (
+                (positions * 1009 + 311) % vocabulary,
+                positions,
+                torch.tensor([end - start - 1]),
+                memory.handle,
+            )
             ours, theirs = (step(*inputs).float() for step in (forward, eager))
             if torch.cosine_similarity(ours, theirs).min() < 0.99:
                 raise GraphUnavailable("The compiled graph and the model disagree.")
