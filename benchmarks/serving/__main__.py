@@ -80,7 +80,10 @@ def _options() -> argparse.Namespace:
         epilog="scenarios:\n" + "\n".join(f"  {each.name:15}{each.what}" for each in SCENARIOS.values()),
     )
     parser.add_argument(
-        "--ours", type=_names({"bf16", "int8"}), default=["bf16"], help="precisions of our server"
+        "--ours",
+        type=_names({"bf16", "int8", "bf16-drafts", "int8-drafts"}),
+        default=["bf16"],
+        help="precisions of our server; -drafts: with speculation",
     )
     parser.add_argument("--against", type=_names(PEERS), default=[], help=", ".join(PEERS))
     parser.add_argument(
