@@ -11,6 +11,7 @@ _WEIGHT = 0.3  # Of the newest step in the moving average.
 _RETRY_STEPS = 48  # Until another number is tried again; doubled each time it was clearly worse.
 _LONGEST_RETRY = 768
 _CLEARLY = 1.15
+_TRIAL_STEPS = 3
 
 
 class _Choice:
@@ -29,30 +30,41 @@ class _Size:
     def __init__(self, numbers: list[int]) -> None:
         self._choices = [_Choice(number) for number in numbers]
         self._current = self._choices[0]
+        self._trial: list[float] = []  # Seconds of the steps of a trial, while there is one.
 
     @property
     def _best(self) -> _Choice:
         return min(self._choices, key=lambda choice: choice.seconds)
 
     def choose(self) -> int:
-        # An untried one has no seconds, so it is the best until it was tried.
-        self._current = best = self._best
-        for choice in self._choices:
-            if choice is not best:
-                choice.wait -= 1
-                if choice.wait < 0:
-                    self._current = choice
+        if not self._trial:
+            # An untried one has no seconds, so it is the best until it was tried.
+            self._current = best = self._best
+            for choice in self._choices:
+                if choice is not best:
+                    choice.wait -= 1
+                    if choice.wait < 0:
+                        self._current = choice
         return self._current.number
 
     def observe(self, seconds: float) -> None:
-        choice, best = self._current, self._best
-        if choice is best and choice.seconds:
-            choice.seconds += _WEIGHT * (seconds - choice.seconds)
+        choice = self._current
+        if choice is not self._best or not choice.seconds:
+            self._try(choice, seconds)
             return
-        worse = best.seconds and seconds > _CLEARLY * best.seconds
+        # A step that takes twice as long is how a neighbour makes itself felt: believed at once.
+        weight = 1.0 if seconds > 2 * choice.seconds else _WEIGHT
+        choice.seconds += weight * (seconds - choice.seconds)
+
+    def _try(self, choice: _Choice, seconds: float) -> None:
+        """A few steps, of which the quickest counts: the first also pays for the change."""
+        self._trial.append(seconds)
+        if len(self._trial) < _TRIAL_STEPS:
+            return
+        choice.seconds, self._trial = min(self._trial), []
+        worse = choice.seconds > _CLEARLY * self._best.seconds > 0
         choice.retry = min(_LONGEST_RETRY, 2 * choice.retry) if worse else _RETRY_STEPS
         choice.wait = choice.retry
-        choice.seconds = seconds
 
 
 class Threads:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 # This process counts for itself; the console's shared-file mode would only collect its files here.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-# Torch's threads meet some 200 times a token. Spinning while they wait makes a token hundreds of times
-# slower whenever another process takes one of the cores (measured: 0.4 tokens/s against 15 with a busy
-# neighbour on 2 cores), and the console does just that. Read when torch is loaded, so set before.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Torch's threads meet some 150 times a token. Waiting asleep costs a fifth of a token's time; spinning without end
+# makes a token hundreds of times slower whenever another process takes one of the cores, and burns them when
+# idle. So they spin for some 50 microseconds, then sleep; how many of them are of use, `engine.threads` finds out.
+# Read when torch is loaded, so set before.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 import uvicorn
 

@@ -17,11 +17,11 @@ def run(threads: Threads, steps: int, seconds: Callable[[int], float], num_token
 
 
 def test_all_threads_where_they_help() -> None:
-    assert run(Threads(4), 40, lambda n: 0.01 / n).count(4) >= 38
+    assert run(Threads(4), 40, lambda n: 0.01 / n).count(4) >= 37
 
 
 def test_one_thread_where_others_are_in_the_way() -> None:
-    assert run(Threads(2), 40, lambda n: 0.2 if n == 2 else 0.01).count(1) >= 38
+    assert run(Threads(2), 40, lambda n: 0.2 if n == 2 else 0.01).count(1) >= 37
 
 
 def test_it_changes_at_once_when_a_neighbour_comes_and_back_some_time_after_it_left() -> None:
@@ -36,7 +36,7 @@ def test_it_changes_at_once_when_a_neighbour_comes_and_back_some_time_after_it_l
 def test_trying_what_was_worse_becomes_rare() -> None:
     threads = Threads(2)
     numbers = run(threads, 3000, lambda n: 0.05 if n == 2 else 0.01)
-    assert 3 <= numbers.count(2) <= 12
+    assert 9 <= numbers.count(2) <= 24
 
 
 def test_steps_of_different_sizes_learn_apart() -> None:

@@ -102,7 +102,12 @@ def _digest(compiler: list[str], flags: list[str]) -> str:
     """Of all that the library depends on: sources, compiler, flags, torch and CPU."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=30).stdout
     digest = hashlib.sha256()
-    for part in (shlex.join([*compiler, *flags]).encode(), version, torch.__version__.encode(), cpu_features()):
+    for part in (
+        shlex.join([*compiler, *flags]).encode(),
+        version,
+        torch.__version__.encode(),
+        cpu_features(),
+    ):
         digest.update(len(part).to_bytes(8) + part)
     for source in [Path(__file__), *sorted(SOURCES.glob("*.?pp"))]:
         content = source.read_bytes()
