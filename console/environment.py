@@ -16,6 +16,7 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 APPLICATION_ROLE = "custos_app"
+PRECISIONS = ("bfloat16", "int8", "float32")
 
 
 class InvalidSetting(ValueError):
@@ -37,6 +38,7 @@ class Environment:
     app_database_url: str
     redis_url: str
     inference_url: str
+    inference_precision: str
 
     @property
     def secrets_dir(self) -> Path:
@@ -69,6 +71,7 @@ def load() -> Environment:
         app_database_url=value("CUSTOS_APP_DATABASE_URL"),
         redis_url=value("REDIS_URL"),
         inference_url=value("CUSTOS_INFERENCE_URL"),
+        inference_precision=_precision(value("CUSTOS_INFERENCE_PRECISION", PRECISIONS[0])),
     )
 
 
@@ -100,6 +103,15 @@ def inference_token(var_dir: Path) -> str:
     return os.environ.get("CUSTOS_INFERENCE_TOKEN") or secret(var_dir, "inference_token")
 
 
+def shell_language() -> str:
+    """The language of the shell that a command runs in, as `zh-cn`; "" when it names none."""
+    # The order in which C programs look.
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if tongue := os.environ.get(name):
+            return tongue.partition(".")[0].partition("@")[0].replace("_", "-").lower()
+    return ""
+
+
 def demo_password() -> str | None:
     """The password that the demonstration people are to have, where automation chose one."""
     return os.environ.get("CUSTOS_DEMO_PASSWORD")
@@ -125,3 +137,9 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise InvalidSetting(f"CUSTOS_PORT is {text!r}; give a port number from 1 to 65535")
     return int(text)
+
+
+def _precision(text: str) -> str:
+    if text not in PRECISIONS:
+        raise InvalidSetting(f"CUSTOS_INFERENCE_PRECISION is {text!r}; give one of {', '.join(PRECISIONS)}")
+    return text

@@ -312,7 +312,7 @@ def _inference(env: environment.Environment) -> Finding:
     except urllib.error.HTTPError as error:
         health = json.loads(error.read())
     if health["state"] == "ready":
-        return Finding("inference", "ok", f"serves {health['model']}")
+        return Finding("inference", "ok", f"serves {health['model']} in {health['dtype']}")
     state: State = "fail" if health["state"] == "failed" else "warn"
     return Finding(
         "inference",

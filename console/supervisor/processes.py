@@ -39,6 +39,7 @@ def inference(env: Environment, *, port: int, token: str) -> Process:
         argv=(
             *(sys.executable, "-m", "inference.server", "--model", "smollm2"),
             *("--host", "127.0.0.1", "--port", str(port), "--models-dir", str(models)),
+            *("--dtype", env.inference_precision),
         ),
         env={**inherited, "PYTHONUNBUFFERED": "1", "CUSTOS_INFERENCE_TOKEN": token},
     )

@@ -28,7 +28,7 @@ from inference.engine.graph import (
     load_graph,
 )
 from inference.engine.kernels.build import Status, load_kernels
-from inference.engine.layers import Precision, replace_layers
+from inference.engine.layers import Precision, replace_layers, weight_bytes
 from inference.engine.request import Request, SamplingParameters
 from inference.models.folder import prepare
 from inference.models.load import LoadedModel, choose_device, load
@@ -64,6 +64,7 @@ class Host:
     ) -> None:
         self.loaded = loaded
         self.precision = precision
+        self.weight_bytes = weight_bytes(loaded.model)
         self.graph = GraphState("eager", kernels.reason)
         self.num_restarts = 0
         self.last_restart = ""

@@ -118,6 +118,7 @@ class Service:
             "model": self._ready.name if self._ready else self.options.served_name or self.options.model,
             "digest": self._ready.loaded.manifest.digest if self._ready else None,
             "dtype": self.options.dtype,
+            "weight_bytes": self._ready.host.weight_bytes if self._ready else None,
             "max_context": self._ready.engine.limits.max_context if self._ready else None,
             "running": stats.running if stats else 0,
             "waiting": stats.waiting if stats else 0,

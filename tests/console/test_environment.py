@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from console import environment
+from console.supervisor import processes
 
 
 def test_a_secret_is_made_once_and_is_closed_to_others(tmp_path: Path) -> None:
@@ -42,6 +43,21 @@ def test_a_port_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch,
         environment.load()
 
 
+def test_a_precision_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTOS_INFERENCE_PRECISION", "int4")
+    with pytest.raises(environment.InvalidSetting, match="bfloat16, int8, float32"):
+        environment.load()
+
+
+@pytest.mark.parametrize(("given", "served"), [("", "bfloat16"), ("int8", "int8"), ("float32", "float32")])
+def test_the_precision_reaches_the_inference_server(
+    monkeypatch: pytest.MonkeyPatch, given: str, served: str
+) -> None:
+    monkeypatch.setenv("CUSTOS_INFERENCE_PRECISION", given)
+    argv = processes.inference(environment.load(), port=1, token="t").argv
+    assert argv[argv.index("--dtype") + 1] == served
+
+
 def test_a_variable_that_is_set_but_empty_is_not_looked_up_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,3 +68,22 @@ def test_a_variable_that_is_set_but_empty_is_not_looked_up_elsewhere(
     assert environment.load().owner_database_url == "the owner's"
     monkeypatch.setenv("DATABASE_URL", "")
     assert environment.load().owner_database_url == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "language"),
+    [
+        ({}, ""),
+        ({"LANG": "zh_CN.UTF-8"}, "zh-cn"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C"}, "c"),
+        ({"LC_ALL": "", "LC_MESSAGES": "de_DE@euro", "LANG": "en_GB"}, "de-de"),
+    ],
+)
+def test_the_language_of_the_shell(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], language: str
+) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert environment.shell_language() == language

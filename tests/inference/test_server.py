@@ -248,6 +248,8 @@ async def test_health_tells_the_model_and_its_digest(http: httpx.AsyncClient) ->
     body = (await http.get("/health")).json()
     assert (body["state"], body["model"]) == ("ready", MODEL)
     assert len(body["digest"]) == 64
+    assert body["dtype"] == "bfloat16"
+    assert body["weight_bytes"] == pytest.approx(269e6, rel=0.01)
     assert body["capacity"]["running"] >= 1
 
 

@@ -46,7 +46,14 @@ class Services:
             CUSTOS_INFERENCE_URL="http://127.0.0.1:9",
             DJANGO_SETTINGS_MODULE="console.settings",
         )
-        for name in ("CUSTOS_DEMO_PASSWORD", "CUSTOS_PORT", "CUSTOS_HOST", "CUSTOS_DEBUG"):
+        own = (
+            "CUSTOS_DEMO_PASSWORD",
+            "CUSTOS_PORT",
+            "CUSTOS_HOST",
+            "CUSTOS_DEBUG",
+            "CUSTOS_INFERENCE_PRECISION",
+        )
+        for name in own:
             os.environ.pop(name, None)
 
     def stop(self) -> None:

@@ -11,7 +11,8 @@ from console.supervisor import up
 class Command(BaseCommand):
     help = (
         "Start everything Custos needs on this machine: database, Valkey, inference, web, worker and beat. "
-        "Settings: CUSTOS_PORT, CUSTOS_HOST, CUSTOS_VAR_DIR, DATABASE_URL, REDIS_URL, CUSTOS_DEMO_PASSWORD."
+        "Settings: CUSTOS_PORT, CUSTOS_HOST, CUSTOS_VAR_DIR, CUSTOS_INFERENCE_PRECISION, DATABASE_URL, REDIS_URL, "
+        "CUSTOS_DEMO_PASSWORD."
     )
     requires_system_checks: list[str] = []
 
