@@ -92,6 +92,7 @@ def test_what_progress_raises_ends_the_comparison_and_gives_memory_back(tiny_mod
 
     def stop(done: int, total: int) -> None:
         assert len(ops._caches) == len(before) + 2
+        torch.set_num_threads(num_threads + 1)  # As a runner may.
         raise InterruptedError(done)
 
     with pytest.raises(InterruptedError, match="128"):
@@ -261,7 +262,6 @@ def test_on_a_terminal_progress_stays_in_one_line(quantize: Quantize) -> None:
     assert "twice" in loading
     assert rest == ""
     assert reading.startswith("\rReading the text: ") and reading.endswith("\rReading the text: 100%")
-    assert "\x1b" not in quantize.err
 
 
 def test_too_little_agreement_fails_but_is_kept(quantize: Quantize) -> None:
