@@ -47,7 +47,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with translation.override(_language()):
-            report = self._measured(options["model"], options["precision"], options["text"])
+            try:
+                report = self._measured(options["model"], options["precision"], options["text"])
+            except KeyboardInterrupt:
+                raise CommandError(_("Stopped."), returncode=INTERRUPTED) from None
             path = _keep(report)
             if options["json"]:
                 self.stdout.write(json.dumps(report, indent=1))
@@ -66,8 +69,6 @@ class Command(BaseCommand):
             return _measure(model, precision, text, on_progress=self._progress())
         except (ModelError, UnsupportedAttention, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
-        except KeyboardInterrupt:
-            raise CommandError(_("Stopped."), returncode=INTERRUPTED) from None
 
     def _progress(self) -> Callable[[int, int], None]:
         """Per cent: on a terminal in one line, else a line for every ten."""
