@@ -61,10 +61,11 @@ def decode(recorded: str) -> list[Part]:
 
 def joined(parts: Iterable[Part]) -> list[Part]:
     """The parts answer by answer, what follows each other in one answer and is of one kind (and call) made one."""
-    in_order = sorted(parts, key=lambda part: part.choice)  # stable: within an answer the order stays
+    # Empty ones first go, or they would hold apart what they stood between. Stable: within an answer the order stays.
+    some = (part for part in parts if part.text or part.name or part.id)
+    in_order = sorted(some, key=lambda part: part.choice)
     groups = [list(group) for _, group in groupby(in_order, lambda part: (part.choice, part.kind, part.call))]
-    whole = [_one(group) for group in groups]
-    return [part for part in whole if part.text or part.name or part.id]
+    return [_one(group) for group in groups]
 
 
 def text_of(parts: Iterable[Part], kind: Kind = Kind.TEXT) -> str:

@@ -31,6 +31,10 @@ def test_pieces_recorded_apart_join_to_the_same_answers(parts: list[Part], cut: 
     assert joined(part for piece in pieces for part in decode(piece)) == joined(parts)
 
 
+def test_an_empty_part_holds_nothing_apart() -> None:
+    assert joined([Part("a"), Part("", kind=Kind.REASONING), Part("b")]) == [Part("ab")]
+
+
 @given(text=st.text(min_size=1).filter(lambda text: not text.startswith("\ufdd0")))
 def test_the_text_of_an_only_answer_is_recorded_as_it_is(text: str) -> None:
     assert encode([Part(text[:3]), Part(text[3:])]) == text

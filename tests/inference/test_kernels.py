@@ -14,18 +14,11 @@ from torch import Tensor
 
 from inference.engine.kernels import build, ops, packing
 from inference.engine.kernels.build import Status
+from tests.support.services import MODELS_DIR
 
 custos = torch.ops.custos
 BLOCK = 16
 NUM_BLOCKS = 128
-
-
-@pytest.fixture(scope="module")
-def kernels() -> Status:
-    """The compiled kernels, kept between runs like the converted model."""
-    status = build.load_kernels(Path("var/test/kernels"))
-    assert status.loaded, status.reason
-    return status
 
 
 # Linear
@@ -413,7 +406,7 @@ def test_attention_refuses_what_does_not_fit_the_cache(kernels: Status) -> None:
 
 def test_what_was_compiled_is_used_again(kernels: Status, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "_compile", lambda *_: pytest.fail("compiled again"))
-    assert build.compiled(Path("var/test/kernels")).exists()
+    assert build.compiled(MODELS_DIR / "compiled").exists()
 
 
 @pytest.fixture
@@ -487,7 +480,7 @@ def test_without_avx512_the_same_source_serves(kernels: Status) -> None:
 
 
 def test_compiled_graphs_are_told_of_every_kernel(kernels: Status) -> None:
-    library = ctypes.CDLL(str(build.compiled(Path("var/test/kernels"))))
+    library = ctypes.CDLL(str(build.compiled(MODELS_DIR / "compiled")))
     for overload, (declaration,) in build.c_shims().items():
         assert declaration.count("Handle") == declaration.count(" result_") + sum(
             "Tensor" in str(argument.type) for argument in overload._schema.arguments
