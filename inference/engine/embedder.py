@@ -21,6 +21,7 @@ from inference.engine.errors import (
     QueueFull,
     StepFailed,
 )
+from inference.engine.memory import is_out_of_memory
 
 logger = logging.getLogger("custos.inference.engine")
 
@@ -168,7 +169,7 @@ class Embedder:
 
     @staticmethod
     def _failure(error: Exception) -> EngineError:
-        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
+        if is_out_of_memory(error):
             logger.warning("A batch of texts to embed ran out of memory.")
             return OutOfMemory()
         logger.error("A batch of texts could not be embedded.", exc_info=error)

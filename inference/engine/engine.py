@@ -22,7 +22,7 @@ from inference.engine.errors import (
     OutOfMemory,
     StepFailed,
 )
-from inference.engine.memory import BLOCK_SIZE, blocks_that_fit
+from inference.engine.memory import BLOCK_SIZE, blocks_that_fit, is_out_of_memory
 from inference.engine.pace import Pace
 from inference.engine.request import Request
 from inference.engine.runner import Forward, Runner, num_rows
@@ -294,13 +294,13 @@ class Engine:
             rows = torch.split(logits, [num_rows(item) for item in work])
             return list(zip(work, rows, strict=True))
         # Outside the handler, so that what the failed try still held is freed.
-        if _is_out_of_memory(failure):
+        if is_out_of_memory(failure):
             self._note_out_of_memory(work)
         if len(work) > 1:
             middle = len(work) // 2
             return self._compute(work[:middle]) + self._compute(work[middle:])
         item = work[0]
-        if _is_out_of_memory(failure) and (smaller := _smaller(item)):
+        if is_out_of_memory(failure) and (smaller := _smaller(item)):
             # What is left out is planned again in the next step, whose budget is halved now.
             return self._compute([Work(item.sequence, smaller)])
         return [(item, failure)]
@@ -321,7 +321,7 @@ class Engine:
         )
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             failure: EngineError = OutOfMemory()
         elif isinstance(error, EngineError):
             failure = error
@@ -397,10 +397,6 @@ class Engine:
         for sequence in self._scheduler.remove_all():
             sequence.stream.put(error)
         self._outbox.send()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 def _smaller(item: Work[Sequence]) -> int:

@@ -14,6 +14,9 @@ from inference.engine.kernels.packing import huge_pages
 
 BLOCK_SIZE = 16  # Tokens. Small enough to share most of a prefix, large enough to be read in one go.
 
+# c10's words on a CPU: on Linux and macOS, and on Windows.
+_NO_MEMORY = ("can't allocate memory", "not enough memory")
+
 
 class KeyValueMemory:
     """`num_blocks` blocks of BLOCK_SIZE tokens in every layer, known to the attention by `handle`.
@@ -61,6 +64,13 @@ def blocks_that_fit(
         limit_bytes = free_bytes(model.device) // 4
     wanted = -(-wanted_tokens // BLOCK_SIZE)
     return max(1, min(wanted, limit_bytes // bytes_per_block(layers)))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory, as a GPU says it, or the allocator of a CPU: that has no type of its own."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def free_bytes(device: torch.device) -> int:

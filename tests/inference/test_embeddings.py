@@ -282,7 +282,7 @@ async def test_a_full_line_refuses_and_says_when_to_return(
 
 @pytest.mark.parametrize(
     ("failure", "expected"),
-    [(RuntimeError("bug"), StepFailed), (RuntimeError("not enough memory"), OutOfMemory)],
+    [(RuntimeError("bug"), StepFailed), (RuntimeError("can't allocate memory"), OutOfMemory)],
 )
 async def test_a_failure_is_that_of_its_batch_alone(
     watched: tuple[Watched, Embedder], failure: Exception, expected: type[Exception]
