@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from inference.engine.attention import NAME
+from inference.engine.compiled import clean_up, mark_used
 from inference.engine.engine import Engine, Limits
 from inference.engine.errors import EngineStopped
 from inference.engine.graph import (
@@ -73,9 +74,13 @@ class Host:
         self._forward: Any = None
         self._compiler: subprocess.Popen[bytes] | None = None
         self._closed = threading.Event()
+        self._num_threads = torch.get_num_threads()
+        self._changing = threading.Lock()  # Held while the engine, or what it computes with, is replaced.
         self.engine = self._make_engine()
 
     def _make_engine(self) -> Engine:
+        # A thread takes over what another last set, which for an engine that hangs may be a single one.
+        torch.set_num_threads(self._num_threads)
         engine = Engine(
             self.loaded.model,
             self.loaded.tokenizer,
@@ -102,13 +107,22 @@ class Host:
     # --- The compiled graph ---------------------------------------------------------------------------
 
     def _compile(self) -> None:
+        self._use_graph()
+        clean_up(self._cache_dir)
+
+    def _use_graph(self) -> None:
         try:
-            self._forward = self._graph()
-        except (GraphUnavailable, OSError) as problem:
-            self.graph = GraphState("eager", str(problem))
-            logger.warning("Serving without a compiled graph, which is slower: %s", problem)
+            forward = self._graph()
+        except Exception as problem:  # Whatever it was, the model serves, and /health says why.
+            self.graph = GraphState("eager", str(problem) or repr(problem))
+            expected = isinstance(problem, (GraphUnavailable, OSError))
+            logger.warning(
+                "Serving without a compiled graph, which is slower: %s", problem, exc_info=not expected
+            )
             return
-        self.engine.use(self._forward)
+        with self._changing:
+            self._forward = forward
+            self.engine.use(forward)
         self.graph = GraphState("compiled")
         logger.info("The compiled graph is in use.")
 
@@ -131,6 +145,7 @@ class Host:
                 raise GraphUnavailable(
                     f"Compiling the model failed with status {status}; see {path.with_suffix('.log')}."
                 )
+        mark_used(path)
         return load_graph(path, self.loaded.model)
 
     # --- The watchdog -----------------------------------------------------------------------------------
@@ -152,7 +167,8 @@ class Host:
         self.last_restart = f"The engine was restarted at {time.strftime('%Y-%m-%d %H:%M:%S %z')} after {seconds:.0f} s in one step."
         logger.error("%s", self.last_restart)
         try:
-            self.engine = self._make_engine()
+            with self._changing:
+                self.engine = self._make_engine()
         except Exception:  # Nobody would watch any more; a fresh process is the better start.
             logger.critical("No new engine could be made; ending the process.", exc_info=True)
             os.kill(os.getpid(), signal.SIGTERM)

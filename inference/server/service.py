@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,7 +149,7 @@ class Service:
             max_context=self._ready.engine.limits.max_context if self._ready else 0,
             capacity_running=self._max_running(),
             capacity_waiting=self.options.max_waiting,
-            stats=self._ready.engine.stats() if self._ready else None,
+            stats=replace(self._ready.engine.stats(), precision=self.options.dtype) if self._ready else None,
         )
 
     def ready(self) -> _Ready:

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from prometheus_client import generate_latest
 
 from inference.engine.attention import NAME
 from inference.engine.engine import Limits
 from inference.engine.errors import EngineStopped
 from inference.engine.kernels import ops
+from inference.engine.kernels.build import Status
+from inference.engine.runner import StepModel
 from inference.models.folder import prepare
 from inference.models.load import LoadedModel, load
 from inference.models.source import parse_source
@@ -138,6 +141,52 @@ async def test_an_engine_whose_thread_died_is_replaced(
     old.close()
     await until(lambda: host.engine is not old)
     assert await ask(host.engine, PROMPTS[1], 8) == generate(tiny_model, PROMPTS[1], 8)
+
+
+async def test_a_new_engine_has_all_threads_though_the_old_one_took_a_single_one(host: Host) -> None:
+    """What one thread of the process sets is what the next one to be started begins with."""
+    all_of_them = torch.get_num_threads()
+    host._num_threads = all_of_them + 1
+    try:
+        torch.set_num_threads(1)
+        host._restart(1.0)
+        assert host.engine._runner._most_threads == all_of_them + 1
+    finally:
+        torch.set_num_threads(all_of_them)
+
+
+async def test_whatever_is_wrong_with_a_graph_is_told_and_the_model_serves(
+    loaded: LoadedModel, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("an error of torch's")
+
+    monkeypatch.setattr(hosting, "graph_path", fail)
+    host = make_host(loaded, kernels=Status(loaded=True, reason="", isa="none"))
+    host.start(compile_graph=True)
+    await until(lambda: bool(host.graph.detail))
+    assert host.graph == hosting.GraphState("eager", "an error of torch's")
+    assert len(await ask(host.engine, [5, 6, 7], 4, ignore_eos=True)) == 4
+
+
+async def test_what_is_in_use_is_marked_and_what_nobody_uses_goes(
+    loaded: LoadedModel, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    used, unused = tmp_path / "graph-used.so", tmp_path / "graph-unused.so"
+    for path in (used, unused):
+        path.write_text("x")
+        os.utime(path, (0, 0))
+    monkeypatch.setattr(hosting, "graph_path", lambda *_: used)
+    monkeypatch.setattr(hosting, "load_graph", lambda path, model: StepModel(model))
+    host = make_host(loaded, kernels=Status(loaded=True, reason="", isa="none"))
+    host.start(compile_graph=True)
+    await until(lambda: not unused.exists())
+    assert used.exists() and host.graph == hosting.GraphState("compiled")
+
+
+async def test_metrics_tell_the_precision_served(host: Host, tmp_path: Path) -> None:
+    service = service_of(host, tmp_path)
+    assert 'precision="bfloat16"' in generate_latest(service.metrics.registry).decode()
 
 
 async def test_after_too_many_restarts_the_process_is_asked_to_end(

@@ -409,6 +409,16 @@ def test_what_was_compiled_is_used_again(kernels: Status, monkeypatch: pytest.Mo
     assert build.compiled(MODELS_DIR / "compiled").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_no_reason_to_go_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(build, "_compile", lambda compiler, flags, library: library.write_text("x"))
+    library = build.compiled(tmp_path)
+    (tmp_path / "kernels.lock").unlink()
+    (tmp_path / "kernels.lock").mkdir()  # Nobody can open it for writing, not even root.
+    assert build.compiled(tmp_path) == library
+
+
 @pytest.fixture
 def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(build, "_status", None)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from inference.engine.compiled import UNFINISHED, mark_used
 from inference.engine.kernels import ops
 
 SOURCES = Path(__file__).parent
@@ -72,16 +73,18 @@ def load_kernels(cache_dir: Path, *, extra_flags: Sequence[str] = ()) -> Status:
 def compiled(cache_dir: Path, *, extra_flags: Sequence[str] = ()) -> Path:
     """The compiled library's path; compiles if it is not there. Raises OSError, SubprocessError or its like."""
     compiler = _compiler()
-    flags = [*FLAGS, _for_thiscpu_features(), *extra_flags]
+    flags = [*FLAGS, _for_this_cpu(), *extra_flags]
     cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if cache_dir.stat().st_uid != os.getuid():
         raise _Refusal(f"{cache_dir} belongs to another user: code from there is not loaded.")
     library = cache_dir / f"kernels-{_digest(compiler, flags)}.so"
-    # One process compiles, the others wait for it.
-    with (cache_dir / "kernels.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not library.exists():
-            _compile(compiler, flags, library)
+    if not library.exists():
+        # One process compiles, the others wait for it.
+        with (cache_dir / "kernels.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not library.exists():
+                _compile(compiler, flags, library)
+    mark_used(library)
     return library
 
 
@@ -94,7 +97,7 @@ def _compiler() -> list[str]:
     raise _Refusal(f"No C++ compiler was found ({named or ', '.join(COMPILERS)}): install g++, or set CXX.")
 
 
-def _for_thiscpu_features() -> str:
+def _for_this_cpu() -> str:
     return "-march=native" if os.uname().machine in ("x86_64", "i686") else "-mcpu=native"
 
 
@@ -125,7 +128,7 @@ def cpu_features() -> bytes:
 
 def _compile(compiler: list[str], flags: list[str], library: Path) -> None:
     home = Path(torch.__file__).parent
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix=UNFINISHED) as folder:
         unfinished = Path(folder) / library.name
         torch_options = [f"-I{home / 'include'}", f"-L{home / 'lib'}", "-ltorch_cpu"]
         command = [*compiler, *flags, str(SOURCES / "kernels.cpp"), *torch_options, "-o", str(unfinished)]
