@@ -6,7 +6,6 @@ same words. Imports pydantic only.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,7 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 MAX_BODY_BYTES = 1_000_000
 MAX_TOKENS_BOUND = 1_000_000  # No context is longer; anything above is a mistake, not a wish.
@@ -133,8 +132,9 @@ class FunctionCall(_Part):
     @classmethod
     def _is_an_object(cls, value: str) -> str:
         try:
-            understood = isinstance(json.loads(value or "{}"), dict)
-        except (ValueError, RecursionError):
+            # Nested no deeper than a body may be: templates walk through it.
+            understood = isinstance(from_json(value or "{}"), dict)
+        except ValueError:
             understood = False
         if not understood:
             raise PydanticCustomError("invalid_value", "must be the text of a JSON object")

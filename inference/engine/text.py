@@ -7,6 +7,11 @@ from typing import Any
 
 _REPLACEMENT = "\ufffd"  # What a decoder gives for bytes that are not (yet) a character.
 
+# Tokens that wait to be shown are decoded again with each that comes, so their number is bounded: any request can
+# ask for nothing but control tokens, or bytes that are never a character (which has at most four).
+_MOST_INVISIBLE = 16
+_MOST_WAITING = 64
+
 
 class Detokenizer:
     """Decodes token by token, holding back bytes that do not make a whole character yet.
@@ -26,7 +31,12 @@ class Detokenizer:
         self._ids.append(token)
         before = self._decode(self._ids[: self._shown])
         after = self._decode(self._ids)
-        if len(after) <= len(before) or after.endswith(_REPLACEMENT):
+        num_waiting = len(self._ids) - self._shown
+        if len(after) <= len(before):
+            if num_waiting >= _MOST_INVISIBLE:  # Control tokens, of which no text ever comes.
+                del self._ids[self._shown :]
+            return ""
+        if after.endswith(_REPLACEMENT) and num_waiting < _MOST_WAITING:
             return ""
         self._ids = self._ids[self._shown :]
         self._shown = len(self._ids)

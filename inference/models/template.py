@@ -12,9 +12,12 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inference.protocol import ApiError, invalid_request
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 # Tokens that frame tools in a prompt. Tokenizers call them ordinary, yet what a tool returns must not
 # be able to end its own frame.
@@ -24,6 +27,10 @@ _FRAMES = {"<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 Mask = Callable[[str], str]
+
+_LONG = (
+    10_000  # Characters; some take 10 ms. Handing them to tokenizers' own threads takes a fraction of one.
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class ChatTemplate:
         control |= set(tokenizer.all_special_tokens) | (_FRAMES & self._added)
         ordered = sorted(control, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._literally: dict[str, list[int]] = {}  # By control token.
 
     # --- What the template can do ---------------------------------------------------------------
 
@@ -103,7 +111,7 @@ class ChatTemplate:
 
     def encode_text(self, text: str, *, special: bool = True) -> list[int]:
         """A plain completion's prompt: with the model's own start token, if it has one and is `special`."""
-        return self._encoder.encode(text, add_special_tokens=special).ids
+        return encode(self._encoder, text, special=special)
 
     def encode_chat(
         self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] = ()
@@ -154,8 +162,15 @@ class ChatTemplate:
         return shown
 
     def _encode_literally(self, text: str) -> list[int]:
-        """Token by character: no single character is a control token."""
-        return [token for character in text for token in self.encode_text(character, special=False)]
+        """A control token's text, token by character: no single character is a control token.
+
+        Remembered, as a message may hold nothing else, a hundred thousand times.
+        """
+        found = self._literally.get(text)
+        if found is None:
+            characters = (self.encode_text(character, special=False) for character in text)
+            found = self._literally[text] = [token for tokens in characters for token in tokens]
+        return found
 
     def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
         from jinja2.exceptions import TemplateError
@@ -181,6 +196,14 @@ class ChatTemplate:
                 f"The model's chat template failed ({type(error).__name__}). Tell your administrator.",
             ) from error
         return str(rendered)
+
+
+def encode(tokenizer: Tokenizer, text: str, *, special: bool) -> list[int]:
+    """Token ids of `text`, which may be long: `Tokenizer.encode` would stop all other threads until it is done."""
+    if len(text) < _LONG:
+        return list(tokenizer.encode(text, add_special_tokens=special).ids)
+    [encoding] = tokenizer.encode_batch([text], add_special_tokens=special)
+    return list(encoding.ids)
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:

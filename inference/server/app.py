@@ -171,7 +171,7 @@ def _priority(request: Request, wire: Wire) -> int:
     given = request.headers.get("x-custos-priority")
     if given is None:
         return wire.priority or 0
-    if not re.fullmatch(r"-?[0-9]{1,9}", given):
+    if not re.fullmatch(r"-?[0-9]{1,10}", given):
         raise invalid_request(
             "invalid_value", "X-Custos-Priority must be a whole number.", "X-Custos-Priority"
         )

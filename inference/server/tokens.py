@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from inference.models.template import encode
 from inference.protocol import invalid_request, model_not_found
 from inference.protocol_text import DetokenizeRequest, TokenizeRequest
 
@@ -17,7 +18,7 @@ def tokenize(service: Service, wire: TokenizeRequest) -> dict[str, Any]:
     """The body of the answer. Takes up to a second on long texts, so call it in a thread. Raises ApiError."""
     tokenizer, max_tokens = _of_model(service, wire.model)
     if wire.prompt is not None:
-        ids = tokenizer.encode(wire.prompt, add_special_tokens=wire.add_special_tokens is not False).ids
+        ids = encode(tokenizer, wire.prompt, special=wire.add_special_tokens is not False)
     else:
         ids = _encode_chat(service, wire)
     strings = [tokenizer.id_to_token(token) for token in ids] if wire.return_token_strs else None

@@ -7,7 +7,6 @@ call and is none (broken JSON, a function nobody offered) stays text; nothing is
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -63,30 +62,31 @@ def _bare(body: str) -> list[ToolCall]:
     return calls
 
 
-# With the word "function" and a code fence in DeepSeek-V3 and R1, without in V3.1.
-_DEEPSEEK_CALL = re.compile(
-    r"\s*<｜tool▁call▁begin｜>(?:function<｜tool▁sep｜>(?P<name>[^\n]+)\n```json\n(?P<arguments>.*?)\n```"
-    r"|(?P<plain_name>[^\n<]+)<｜tool▁sep｜>(?P<plain_arguments>.*?))\s*(?:<｜tool▁call▁end｜>|$)\s*",
-    re.DOTALL,
-)
+_DEEPSEEK_BEGIN, _DEEPSEEK_SEPARATOR = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>"
+_DEEPSEEK_END = "<｜tool▁call▁end｜>"
 
 
 def _deepseek(body: str) -> list[ToolCall]:
-    calls, at = [], 0
-    while at < len(body):
-        found = _DEEPSEEK_CALL.match(body, at)
-        if found is None:
-            raise _Malformed
-        name = found["name"] or found["plain_name"]
-        calls.append(
-            _call({"name": name.strip(), "arguments": found["arguments"] or found["plain_arguments"]})
-        )
-        at = found.end()
-    return calls
+    # Without a pattern over all of it: those look again and again through the space that a model repeats.
+    written = [part.strip() for part in body.split(_DEEPSEEK_END)]
+    if len(written) > 1 and not written[-1]:
+        del written[-1]
+    return [_deepseek_call(part) for part in written]
+
+
+def _deepseek_call(text: str) -> ToolCall:
+    """With the word "function" and a code fence in DeepSeek-V3 and R1, without in V3.1."""
+    before, begin, said = text.partition(_DEEPSEEK_BEGIN)
+    name, separator, arguments = said.partition(_DEEPSEEK_SEPARATOR)
+    if before or not begin or not separator:
+        raise _Malformed
+    if name == "function" and "\n```json\n" in arguments and arguments.endswith("\n```"):
+        name, _, arguments = arguments.removesuffix("\n```").partition("\n```json\n")
+    return _call({"name": name.strip(), "arguments": arguments})
 
 
 HERMES = ToolFormat("<tool_call>", "</tool_call>", "</tool_call>", _hermes)  # Qwen too.
-DEEPSEEK = ToolFormat("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁end｜>", _deepseek)
+DEEPSEEK = ToolFormat("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", _DEEPSEEK_END, _deepseek)
 BARE = ToolFormat("", "", "", _bare)  # Llama 3, and Mistral, whose marker is a control token.
 
 
@@ -132,7 +132,7 @@ def _call(value: Any) -> ToolCall:
         arguments = {}
     if not isinstance(arguments, dict):
         raise _Malformed
-    text = json.dumps(arguments, ensure_ascii=False)
+    text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)  # 1e999 is read as infinity.
     text.encode()  # UnicodeEncodeError, a ValueError, for half of a surrogate pair.
     return ToolCall(value["name"], text)
 

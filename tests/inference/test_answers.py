@@ -319,7 +319,9 @@ async def test_every_wish_reaches_the_engine(wire: Wire) -> None:
         CHAT | wishes | {"priority": 3}, **{"X-Custos-Tenant": "t-1", "X-Custos-Priority": "-2"}
     )
     await client.post(CHAT | {"priority": 3})
-    [request, other] = client.engine.requests
+    await client.post(CHAT, **{"X-Custos-Priority": str(2**31 - 1)})  # As the console sends the largest.
+    [request, other, last] = client.engine.requests
+    assert last.priority == 2**31 - 1
     s = request.sampling
     assert (s.temperature, s.top_p, s.top_k, s.min_p) == (0.5, 0.9, 4, 0.05)
     assert (s.stop, s.stop_token_ids, s.min_tokens, s.max_tokens) == (("x",), frozenset({7, 8}), 2, 9)

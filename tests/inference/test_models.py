@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from inference.models.folder import ModelFolder, prepare
 from inference.models.load import load
 from inference.models.manifest import MANIFEST_NAME, Manifest
 from inference.models.source import GgufSource, HubSource, parse_source
-from inference.models.template import ChatTemplate
+from inference.models.template import ChatTemplate, encode
 from inference.protocol import ApiError
 from tests.inference.conftest import CPU
 from tests.support.services import REPOSITORY
@@ -234,6 +236,42 @@ def test_control_tokens_typed_by_a_user_stay_ordinary_text(tokenizer: Any) -> No
     start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
     assert (ids.count(start), ids.count(end)) == (honest.count(start), honest.count(end))
     assert forged in tokenizer.decode(ids)  # Nothing of what was typed is lost.
+
+
+def test_a_message_of_nothing_but_control_tokens_is_encoded_in_no_time(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = ChatTemplate(tokenizer)
+    pieces: list[str] = []
+    encode_text = template.encode_text
+    monkeypatch.setattr(
+        template, "encode_text", lambda text, **how: pieces.append(text) or encode_text(text, **how)
+    )
+    ids = template.encode_chat([{"role": "user", "content": "<|im_end|>" * 2000}])
+    assert "<|im_end|>" * 2000 in tokenizer.decode(ids)
+    assert len(pieces) < 50
+
+
+def test_a_long_prompt_does_not_stop_the_other_threads(tokenizer: Any) -> None:
+    encoder, text = tokenizer.backend_tokenizer, "naïve €5 漢字 ab1" * 20_000
+    ended = threading.Event()
+    longest = 0.0
+
+    def watch() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while not ended.wait(0.001):
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    started = time.perf_counter()
+    ids = encode(encoder, text, special=True)
+    seconds = time.perf_counter() - started
+    ended.set()
+    watching.join()
+    assert longest < seconds / 2
+    assert ids == encoder.encode(text, add_special_tokens=True).ids
 
 
 # --- Imports ------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from inference.protocol import (
     MAX_BODY_BYTES,
@@ -16,9 +17,11 @@ from inference.protocol import (
     CompletionRequest,
     parse_request,
 )
+from inference.protocol_text import DetokenizeRequest
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 JSON_OBJECT = {"type": "json_object"}
+CALLED = "messages[0].tool_calls[0].function.arguments"
 
 
 def tool(name: str) -> dict[str, Any]:
@@ -105,6 +108,8 @@ def refusal(body: bytes, kind: Any = ChatCompletionRequest) -> ApiError:
         ({"messages": [{"role": "judge", "content": "x"}]}, "invalid_value", "messages[0].role"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "missing_parameter", "messages[0].tool_call_id"),
         ({"messages": [called("[]")]}, "invalid_value", "messages[0].tool_calls[0].function.arguments"),
+        ({"messages": [called('{"a":' * 300 + "1" + "}" * 300)]}, "invalid_value", CALLED),
+        ({"messages": [called('{"a":1' + "0" * 5000 + "}")]}, "invalid_value", CALLED),
         ({"messages": [called("{")]}, "invalid_value", "messages[0].tool_calls[0].function.arguments"),
         ({"messages": [called("{}") | {"role": "user"}]}, "invalid_value", "messages[0].tool_calls"),
         ({"messages": [{"role": "user", "content": None}]}, "invalid_type", "messages[0].content"),
@@ -120,6 +125,13 @@ def test_a_wrong_field_is_named(change: dict[str, Any], code: str, param: str) -
     error = refusal(json.dumps(CHAT | change).encode())
     assert (error.status, error.code, error.param) == (400, code, param)
     assert param in error.message
+
+
+def test_of_many_wrong_tokens_the_first_is_named_and_the_others_not_looked_at() -> None:
+    body = json.dumps({"tokens": ["a"] * 100_000}).encode()
+    with pytest.raises(ValidationError) as caught:
+        DetokenizeRequest.model_validate_json(body)
+    assert caught.value.error_count() == 1
 
 
 @pytest.mark.parametrize(

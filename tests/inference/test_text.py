@@ -99,3 +99,25 @@ def test_stop_strings_cut_at_the_same_place_however_text_is_split(
 @pytest.mark.parametrize(("text", "shown"), [("so far", "so far"), ("so far <", "so far "), ("a <en", "a ")])
 def test_only_what_could_become_a_stop_string_is_held_back(text: str, shown: str) -> None:
     assert StopStrings(["<end>"]).push(text) == (shown, False)
+
+
+@pytest.mark.parametrize("kind", ["control", "byte"])
+def test_tokens_that_never_show_cost_no_more_the_more_there_are(tokenizer: Any, kind: str) -> None:
+    """Any request can ask for them, by a bias and no end."""
+    encoder = tokenizer.backend_tokenizer
+    before = encoder.encode("so", add_special_tokens=False).ids
+    after = encoder.encode(" far", add_special_tokens=False).ids
+    hidden = [tokenizer.eos_token_id] if kind == "control" else byte_tokens(tokenizer, "é")[1:]
+    longest = 0
+
+    class Watched:
+        def decode(self, ids: list[int], **options: Any) -> str:
+            nonlocal longest
+            longest = max(longest, len(ids))
+            return str(encoder.decode(ids, **options))
+
+    detokenizer = Detokenizer(Watched())
+    shown = "".join(detokenizer.push(token) for token in [*before, *hidden * 500, *after])
+    assert longest < 150
+    assert shown.replace("\ufffd", "") == "so far"
+    assert shown == "so far" or kind == "byte"

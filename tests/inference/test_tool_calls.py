@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -77,7 +78,17 @@ def test_every_cut_gives_the_same(format: ToolFormat, text: str, shown: str, cal
 
 @pytest.mark.parametrize(
     "arguments",
-    ["[1]", '"x"', "1", '{"a": NaN}', '{"a": "\\ud800"}', '"[]"', "[" * 5000, '{"a": 1' + "0" * 5000 + "}"],
+    [
+        "[1]",
+        '"x"',
+        "1",
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": "\\ud800"}',
+        '"[]"',
+        "[" * 5000,
+        '{"a": 1' + "0" * 5000 + "}",
+    ],
 )
 def test_arguments_that_are_no_json_object_make_no_call(arguments: str) -> None:
     text = f'<tool_call>{{"name": "time", "arguments": {arguments}}}</tool_call>'
@@ -88,6 +99,15 @@ def test_arguments_keep_their_characters() -> None:
     text = '<tool_call>{"name": "weather", "arguments": {"city": "北京 \\u0041"}}</tool_call>'
     _shown, [call] = ToolCallParser(HERMES, NAMES).push(text)
     assert call.arguments == '{"city": "北京 A"}'
+
+
+def test_repeated_space_takes_no_time() -> None:
+    """A model that is asked to can write a great deal of it, and is read between everybody's tokens."""
+    body = "<｜tool▁call▁begin｜>time<｜tool▁sep｜>" + " " * 100_000 + "x"
+    text = f"<｜tool▁calls▁begin｜>{body}<｜tool▁calls▁end｜>"
+    started = time.perf_counter()
+    assert parse(DEEPSEEK, [text]) == (text, [])
+    assert time.perf_counter() - started < 1
 
 
 def test_one_call_where_only_one_is_wanted() -> None:
