@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import llguidance.hf
 import numpy as np
@@ -30,6 +31,9 @@ logger = logging.getLogger("custos.inference.grammar")
 
 MAX_SCHEMA_BYTES = 64 * 1024  # Of one schema as JSON, and of all tools' schemas together.
 _CACHED_GRAMMARS = 128
+_MOST_BYTES = (
+    512 * 2**20
+)  # Of all grammars there are, remembered or in use; one alone may take a hundred million.
 _TRIALS_AT_ONCE = 2
 _TRIAL_SECONDS = 10.0  # On the clock: the trial's own limit is in processor time.
 
@@ -137,7 +141,8 @@ class Matcher:
 class Grammar:
     """Compiled, never changed, shared by requests."""
 
-    def __init__(self, template: LLMatcher, ends: Ends) -> None:
+    def __init__(self, template: LLMatcher, ends: Ends, num_bytes: int) -> None:
+        self.num_bytes = num_bytes
         self._template = template
         self._ends = ends
 
@@ -168,7 +173,8 @@ class GrammarCompiler:
             str(token): i for i, token in tokenizer.added_tokens_decoder.items() if token.special
         }
         self._remembered: OrderedDict[bytes, Grammar | str] = OrderedDict()
-        self._lock = threading.Lock()  # Guards `_remembered`.
+        self._alive: WeakSet[Grammar] = WeakSet()  # Those remembered, and those that requests still hold.
+        self._lock = threading.Lock()  # Guards both.
         self._trials = threading.BoundedSemaphore(_TRIALS_AT_ONCE)
 
     def json_object(self) -> Grammar:
@@ -251,13 +257,27 @@ class GrammarCompiler:
                 found = self._recall(digest) or self._try(text)
             finally:
                 self._trials.release()
-            with self._lock:
-                self._remembered[digest] = found
-                while len(self._remembered) > _CACHED_GRAMMARS:
-                    self._remembered.popitem(last=False)
+            self._remember(digest, found)
         if isinstance(found, str):
             raise InvalidSchema(found)
         return found
+
+    def _remember(self, digest: bytes, found: Grammar | str) -> None:
+        """In place of the longest unused, as far as number and memory ask for it.
+
+        Raises QueueFull when what requests hold leaves no room.
+        """
+        with self._lock:
+            if isinstance(found, Grammar):
+                self._alive.add(found)
+            while self._remembered and (len(self._remembered) >= _CACHED_GRAMMARS or self._is_too_much()):
+                self._remembered.popitem(last=False)
+            if self._is_too_much():
+                raise QueueFull(retry_after=int(_TRIAL_SECONDS))
+            self._remembered[digest] = found
+
+    def _is_too_much(self) -> bool:
+        return sum(grammar.num_bytes for grammar in self._alive) > _MOST_BYTES
 
     def _recall(self, digest: bytes) -> Grammar | str | None:
         with self._lock:
@@ -267,18 +287,18 @@ class GrammarCompiler:
 
     def _try(self, text: str) -> Grammar | str:
         """The grammar, or why there is none: what failed is remembered, too, and costs nothing again."""
-        reason = _trial(text)
+        num_bytes, reason = _trial(text)
         if not reason:
             template = LLMatcher(self._tokenizer, text, log_level=0, limits=grammar_trial.parser_limits())
             # With a first mask, whose tables all copies then have.
             reason = grammar_trial.failure(template)
             if not reason:
-                return Grammar(template, self._ends)
+                return Grammar(template, self._ends, num_bytes)
         return f"The schema cannot be followed: {reason.splitlines()[0][:300]}"
 
 
-def _trial(text: str) -> str:
-    """Why the grammar `text` cannot be compiled in reasonable time; "" if it can."""
+def _trial(text: str) -> tuple[int, str]:
+    """Bytes that compiling the grammar `text` takes; why it cannot be in reasonable time, "" if it can."""
     too_much = f"compiling it takes more than {grammar_trial.CPU_SECONDS} s or too much memory; simplify it."
     command = [sys.executable, "-P", str(Path(grammar_trial.__file__))]
     try:
@@ -289,8 +309,9 @@ def _trial(text: str) -> str:
         raise QueueFull(retry_after=int(_TRIAL_SECONDS)) from error
     if done.returncode:
         logger.warning("The trial of a grammar ended with %d: %s", done.returncode, done.stderr[-500:])
-        return too_much
-    return done.stdout.strip()
+        return 0, too_much
+    num_bytes, _, reason = done.stdout.partition("\n")
+    return int(num_bytes), reason.strip()
 
 
 def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Compiles one grammar from standard input, to see in a process of its own that it can be done.
 
-Prints why not. No limit of the library covers everything a hostile schema can make it do, and a
+Prints how many bytes that took, and on the next line why not. No limit of the library covers everything a hostile schema can make it do, and a
 thread cannot be stopped; the system stops this process. Run by `grammar`; imports nothing of ours.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from pathlib import Path
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
@@ -37,8 +38,18 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    grammar = sys.stdin.read()
-    print(failure(LLMatcher(LLTokenizer("byte"), grammar, log_level=0, limits=parser_limits())))
+    grammar, tokenizer = sys.stdin.read(), LLTokenizer("byte")
+    before = _most_memory()
+    reason = failure(LLMatcher(tokenizer, grammar, log_level=0, limits=parser_limits()))
+    print(_most_memory() - before, reason, sep="\n")
+
+
+def _most_memory() -> int:
+    """Bytes that this process has had at most until now."""
+    if sys.platform == "linux":  # Where getrusage tells what the parent had, if that was more.
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

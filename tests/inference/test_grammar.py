@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from inference.engine import grammar
+from inference.engine.errors import QueueFull
 from inference.engine.grammar import (
     Ends,
     Grammar,
@@ -367,7 +368,7 @@ def test_an_answer_that_nothing_can_follow_ends() -> None:
 def test_grammars_are_remembered_but_not_for_ever(
     compiler: GrammarCompiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grammar, "_trial", lambda text: "")
+    monkeypatch.setattr(grammar, "_trial", lambda text: (0, ""))
     monkeypatch.setattr(grammar, "_CACHED_GRAMMARS", 2)
     one, two, three = ({"const": f"c{at}"} for at in range(3))
     first = compiler.json_schema(one)
@@ -376,6 +377,34 @@ def test_grammars_are_remembered_but_not_for_ever(
     compiler.json_schema(three)  # Pushes out the second, not the first, which was asked for since.
     assert compiler.json_schema(one) is first
     assert compiler.json_schema(two) is not second
+
+
+def test_a_grammar_knows_what_it_weighs(compiler: GrammarCompiler) -> None:
+    """A small schema can make a large one."""
+    small, large = (
+        compiler.json_schema({"type": "integer", "multipleOf": number}).num_bytes for number in (3, 30_011)
+    )
+    assert 0 <= small < 3_000_000 < large
+
+
+def test_grammars_have_bounded_memory_those_in_use_included(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grammar, "_trial", lambda text: (100, ""))
+    monkeypatch.setattr(grammar, "_MOST_BYTES", 250)
+    compiler = GrammarCompiler(tokenizer, EOS)
+
+    def compiled(number: int) -> Grammar:
+        return compiler.json_schema({"type": "integer", "maximum": number})
+
+    for number in range(4):  # Nobody uses them: the latest two are remembered.
+        compiled(number)
+    assert len(compiler._remembered) == 2
+    in_use = [compiled(number) for number in (10, 11)]
+    with pytest.raises(QueueFull):
+        compiled(12)
+    del in_use[0]
+    compiled(12)
 
 
 def test_a_model_without_an_end_cannot_be_constrained(tokenizer: Any) -> None:
