@@ -43,7 +43,9 @@ def detokenize(service: Service, wire: DetokenizeRequest) -> dict[str, Any]:
         raise invalid_request(
             "invalid_value", f"tokens: the model has token ids 0 to {size - 1} only.", "tokens"
         )
-    return {"prompt": tokenizer.decode(wire.tokens, skip_special_tokens=False)}
+    # As a batch of one: `decode` would stop all other threads until it is done.
+    [text] = tokenizer.decode_batch([wire.tokens], skip_special_tokens=False)
+    return {"prompt": text}
 
 
 def _of_model(service: Service, name: str | None) -> tuple[Tokenizer, int]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -100,6 +103,30 @@ def tiny_folder(tiny_model: LlamaForCausalLM, tokenizer: Any, tmp_path_factory: 
     tiny_model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@contextmanager
+def others_go_on() -> Iterator[None]:
+    """Asserts that another thread is never held up for most of the time that the block takes."""
+    ended = threading.Event()
+    longest = 0.0
+
+    def watch() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while not ended.wait(0.001):
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds = time.perf_counter() - started
+        ended.set()
+        watching.join()
+    assert longest < seconds / 2
 
 
 EngineMaker = Callable[..., Engine]

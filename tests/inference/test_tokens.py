@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
 from inference.protocol import MAX_BODY_BYTES
+from inference.protocol_text import DetokenizeRequest
+from inference.server.tokens import detokenize
+from tests.inference.conftest import others_go_on
 
 MODEL, EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
 HELLO = [{"role": "user", "content": "Say hello"}]
@@ -91,3 +95,16 @@ async def test_refusals(
 async def test_the_token_is_needed_here_too(server: tuple[str, str], path: str) -> None:
     async with httpx.AsyncClient(base_url=server[0], trust_env=False) as client:
         assert (await client.post(path, json={})).status_code == 401
+
+
+def test_very_many_tokens_do_not_stop_the_other_threads(tokenizer: Any) -> None:
+    ready = SimpleNamespace(
+        name=MODEL,
+        loaded=SimpleNamespace(tokenizer=tokenizer),
+        engine=SimpleNamespace(limits=SimpleNamespace(max_context=8192)),
+    )
+    service: Any = SimpleNamespace(ready=lambda: ready)
+    wire = DetokenizeRequest(tokens=[n % 40_000 + 300 for n in range(300_000)])
+    with others_go_on():
+        text = detokenize(service, wire)["prompt"]
+    assert text == tokenizer.backend_tokenizer.decode(wire.tokens, skip_special_tokens=False)
