@@ -24,7 +24,7 @@ class Pace:
     @property
     def prefill_tokens(self) -> int:
         if not (self._decode_seconds and self._token_seconds):
-            return min(64, self._most)
+            return min(2 * _FEWEST, self._most)
         allowed = (_PATIENCE - 1) * self._decode_seconds / self._token_seconds
         return int(max(min(_FEWEST, self._most), min(self._most, allowed)))
 

@@ -12,6 +12,7 @@ _RETRY_STEPS = 48  # Until another number is tried again; doubled each time it w
 _LONGEST_RETRY = 768
 _CLEARLY = 1.15
 _TRIAL_STEPS = 3
+_HOPELESS = 1.5  # So many times as long as the best, and the trial ends: somebody waits for each step.
 
 
 class _Choice:
@@ -41,7 +42,7 @@ class _Size:
             # An untried one has no seconds, so it is the best until it was tried.
             self._current = best = self._best
             for choice in self._choices:
-                if choice is not best:
+                if choice is not best and best.seconds:
                     choice.wait -= 1
                     if choice.wait < 0:
                         self._current = choice
@@ -59,7 +60,8 @@ class _Size:
     def _try(self, choice: _Choice, seconds: float) -> None:
         """A few steps, of which the quickest counts: the first also pays for the change."""
         self._trial.append(seconds)
-        if len(self._trial) < _TRIAL_STEPS:
+        hopeless = 0 < _HOPELESS * self._best.seconds < seconds
+        if len(self._trial) < _TRIAL_STEPS and not hopeless:
             return
         choice.seconds, self._trial = min(self._trial), []
         worse = choice.seconds > _CLEARLY * self._best.seconds > 0

@@ -24,11 +24,11 @@ def test_there_is_a_least_and_a_most() -> None:
 
 
 def test_before_anything_is_known_it_is_moderate() -> None:
-    assert Pace(most=1000).prefill_tokens == 64
+    assert Pace(most=1000).prefill_tokens == 32
     assert Pace(most=40).prefill_tokens == 40
     pace = Pace(most=1000)
     pace.observe(0.1, num_tokens=4, num_decodes=4)
-    assert pace.prefill_tokens == 64
+    assert pace.prefill_tokens == 32
 
 
 def test_a_prompt_alone_tells_as_much() -> None:
@@ -66,4 +66,4 @@ def test_a_prompt_step_faster_than_any_other_does_not_make_prompts_free() -> Non
 def test_what_is_forgotten_no_longer_counts() -> None:
     pace = paced(decode=0.1, token=0.001)
     pace.forget()
-    assert pace.prefill_tokens == 64
+    assert pace.prefill_tokens == 32
