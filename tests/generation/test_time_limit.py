@@ -49,7 +49,11 @@ async def test_over_the_websocket(live_acme: Company, settings: Any) -> None:
     ]
     tab = WebsocketCommunicator(application, "/ws/t/acme-bank/chat/", headers=headers)
     assert (await tab.connect(timeout=10))[0]
-    ask = {"type": "ask", "client_id": str(uuid.uuid4()), "text": "Count from one to two thousand in words, one number a line, and skip none."}
+    ask = {
+        "type": "ask",
+        "client_id": str(uuid.uuid4()),
+        "text": "Count from one to two thousand in words, one number a line, and skip none.",
+    }
     await tab.send_to(text_data=json.dumps(ask))
     frames = []
     while not frames or frames[-1]["type"] != "done":
