@@ -25,7 +25,7 @@ def test_there_is_a_least_and_a_most() -> None:
 
 def test_before_anything_is_known_it_is_moderate() -> None:
     assert Pace(most=1000).prefill_tokens == 32
-    assert Pace(most=40).prefill_tokens == 40
+    assert Pace(most=20).prefill_tokens == 20
     pace = Pace(most=1000)
     pace.observe(0.1, num_tokens=4, num_decodes=4)
     assert pace.prefill_tokens == 32
