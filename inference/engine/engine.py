@@ -257,7 +257,10 @@ class Engine:
         started = time.monotonic()
         with self._changed:
             cancelled = self._scheduler.remove_cancelled()
-            self._speculation.propose(self._scheduler.running)
+            running = self._scheduler.running
+        # Without the lock: looking through a long prompt for the first time takes a while, and requests wait to come in.
+        self._speculation.propose(running)
+        with self._changed:
             self._scheduler.max_prefill_tokens = self._pace.prefill_tokens
             step = self._scheduler.schedule()
         for sequence in cancelled:
