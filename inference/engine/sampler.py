@@ -95,13 +95,6 @@ class Sampler:
         self._uniforms: list[float] = []
 
     @property
-    def is_plain_greedy(self) -> bool:
-        """True when the token is simply the argmax of the logits, and nothing else is asked."""
-        p = self.parameters
-        changed = self._counts or len(self.bias[0]) or p.min_tokens or self.matcher
-        return self.is_greedy and not changed and p.logprobs is None
-
-    @property
     def filters(self) -> bool:
         """Whether some tokens are too unlikely to be drawn."""
         p = self.parameters

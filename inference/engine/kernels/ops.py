@@ -297,35 +297,9 @@ def linear_reference(x: Tensor, weight: Tensor, scale: Tensor | None, out_featur
     return (result if scale is None else result * scale[:out_features]).to(x.dtype)
 
 
-def _linear_2(
-    x: Tensor,
-    weight_0: Tensor,
-    scale_0: Tensor | None,
-    out_0: int,
-    weight_1: Tensor,
-    scale_1: Tensor | None,
-    out_1: int,
-) -> tuple[Tensor, Tensor]:
-    return linear_reference(x, weight_0, scale_0, out_0), linear_reference(x, weight_1, scale_1, out_1)
-
-
-def _linear_3(
-    x: Tensor,
-    weight_0: Tensor,
-    scale_0: Tensor | None,
-    out_0: int,
-    weight_1: Tensor,
-    scale_1: Tensor | None,
-    out_1: int,
-    weight_2: Tensor,
-    scale_2: Tensor | None,
-    out_2: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        linear_reference(x, weight_0, scale_0, out_0),
-        linear_reference(x, weight_1, scale_1, out_1),
-        linear_reference(x, weight_2, scale_2, out_2),
-    )
+def _linears(x: Tensor, *weights: Any) -> tuple[Tensor, ...]:
+    """`linear_reference` of x with each weight, scale and number of outputs, which come one after the other."""
+    return tuple(linear_reference(x, *weights[at : at + 3]) for at in range(0, len(weights), 3))
 
 
 def embedding_reference(ids: Tensor, weight: Tensor, scale: Tensor | None, width: int) -> Tensor:
@@ -342,8 +316,8 @@ def _several(count: int) -> str:
 _define_with_reference(
     "linear", "(Tensor x, Tensor weight, Tensor? scale, int out_features) -> Tensor", linear_reference
 )
-_define_with_reference("linear_2", _several(2), _linear_2)
-_define_with_reference("linear_3", _several(3), _linear_3)
+_define_with_reference("linear_2", _several(2), _linears)
+_define_with_reference("linear_3", _several(3), _linears)
 _define_with_reference(
     "embedding", "(Tensor ids, Tensor weight, Tensor? scale, int width) -> Tensor", embedding_reference
 )
