@@ -14,6 +14,7 @@ from typing import Any, Self
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # As the server does; read when torch is loaded.
 
+import httpx
 import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -75,25 +76,30 @@ def kernels() -> Status:
     return status
 
 
+def random_llama(seed: int, **config: Any) -> LlamaForCausalLM:
+    """A small Llama with random weights; `config` is what differs from the usual."""
+    usual = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "initializer_range": 0.3,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 2,
+    }
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(LlamaConfig(**{**usual, **config})).eval()
+
+
 @pytest.fixture(scope="session")
 def tiny_model() -> LlamaForCausalLM:
     """A random two-layer Llama with SmolLM2's vocabulary; a step takes a few milliseconds."""
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        initializer_range=0.3,  # Large, so that the model does not say one token for ever.
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-        attn_implementation="sdpa",
-    )
-    return LlamaForCausalLM(config).eval()
+    # The weights are large, so that the model does not say one token for ever.
+    return random_llama(7, vocab_size=49152, attn_implementation="sdpa")
 
 
 @pytest.fixture(scope="session")
@@ -208,6 +214,15 @@ def server() -> Iterator[tuple[str, str]]:
     url, token, stop = start_inference_server()
     yield url, token
     stop()
+
+
+@pytest.fixture
+async def http(server: tuple[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of `server` that has its token."""
+    url, token = server
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+        yield client
 
 
 # --- What tests say of engines -----------------------------------------------------------------------

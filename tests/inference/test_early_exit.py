@@ -11,12 +11,21 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from inference.engine.early_exit import Controller, Plan, depths_of, short_model
 from inference.engine.lookup import Lookup
 from inference.engine.runner import Runner
-from tests.inference.conftest import EngineMaker, ask, assert_books_balance, collect, kv_bytes, submit, until
+from tests.inference.conftest import (
+    EngineMaker,
+    ask,
+    assert_books_balance,
+    collect,
+    kv_bytes,
+    random_llama,
+    submit,
+    until,
+)
 
 PROMPT = [1, 5, 9, 77]
 GREEDY: dict[str, Any] = {}
@@ -29,21 +38,7 @@ SAMPLINGS = [
 
 def llama(*, easy: bool, layers: int = 8) -> LlamaForCausalLM:
     """Random. `easy`: all but its first two layers add next to nothing, so those two know the answer."""
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        initializer_range=0.3,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-    )
-    model = LlamaForCausalLM(config).double().eval()
+    model = random_llama(1, intermediate_size=32, num_hidden_layers=layers).double()
     for layer in model.model.layers[2:] if easy else ():
         layer.self_attn.o_proj.weight.data *= 1e-4
         layer.mlp.down_proj.weight.data *= 1e-4

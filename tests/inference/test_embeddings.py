@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,6 @@ def encoder(folder: ModelFolder) -> PreTrainedModel:
 @pytest.fixture(scope="module")
 def official(server: tuple[str, str]) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{server[0]}/v1", api_key=server[1])
-
-
-@pytest.fixture
-async def http(server: tuple[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {server[1]}"}
-    async with httpx.AsyncClient(base_url=server[0], headers=headers, trust_env=False, timeout=60) as client:
-        yield client
 
 
 def embed(embedder: Embedder, inputs: list[list[int]]) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from inference.engine import graph
 from inference.engine.aoti import CompiledStep, GraphFailed, GraphUnavailable
@@ -28,7 +28,7 @@ from inference.models.load import LoadedModel, load
 from inference.models.source import parse_source
 from inference.server import hosting
 from inference.server.hosting import GraphState, Host
-from tests.inference.conftest import CPU, ask, until
+from tests.inference.conftest import CPU, ask, random_llama, until
 from tests.support.services import MODELS_DIR
 
 CACHE_DIR = MODELS_DIR / "compiled"  # Kept between runs: the graph's name says all that it depends on.
@@ -39,22 +39,18 @@ MakeHost = Callable[..., Host]
 @pytest.fixture(scope="module")
 def folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model whose embedding and head are one, which is the harder case."""
-    torch.manual_seed(11)
-    config = LlamaConfig(
+    model = random_llama(
+        11,
         vocab_size=320,
         hidden_size=64,
         intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         max_position_embeddings=512,
         initializer_range=0.2,
-        bos_token_id=1,
-        eos_token_id=2,
+        pad_token_id=None,
         tie_word_embeddings=True,
     )
     folder = tmp_path_factory.mktemp("models") / "tiny-graph"
-    LlamaForCausalLM(config).bfloat16().save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

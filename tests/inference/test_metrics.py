@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
@@ -90,14 +90,6 @@ def scrape(metrics: Metrics) -> str:
 
 def bounds(text: str, name: str) -> list[str]:
     return [s.labels["le"] for s in samples(text) if s.name == f"{name}_bucket"]
-
-
-@pytest.fixture
-async def http(server: tuple[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    url, token = server
-    headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
-        yield client
 
 
 # --- A real server -----------------------------------------------------------------------------------

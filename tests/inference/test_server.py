@@ -24,14 +24,6 @@ CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content":
 LONG = {"max_tokens": 3000, "ignore_eos": True}
 
 
-@pytest.fixture
-async def http(server: tuple[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    url, token = server
-    headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
-        yield client
-
-
 # --- The official client -------------------------------------------------------------------------------
 
 

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from inference.engine.engine import Engine
 from inference.engine.lookup import Lookup
@@ -23,6 +22,7 @@ from tests.inference.conftest import (
     collect,
     generate,
     kv_bytes,
+    random_llama,
     submit,
     until,
 )
@@ -33,21 +33,7 @@ Consult = Callable[..., None]
 @pytest.fixture(scope="module")
 def repetitive_model() -> LlamaForCausalLM:
     """Its weights are so small that it soon says the same again and again."""
-    config = LlamaConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        initializer_range=0.05,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-    )
-    torch.manual_seed(1)
-    return LlamaForCausalLM(config).eval()
+    return random_llama(1, initializer_range=0.05)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,13 +15,6 @@ from tests.inference.conftest import others_go_on
 
 MODEL, EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
 HELLO = [{"role": "user", "content": "Say hello"}]
-
-
-@pytest.fixture
-async def http(server: tuple[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {server[1]}"}
-    async with httpx.AsyncClient(base_url=server[0], headers=headers, trust_env=False, timeout=60) as client:
-        yield client
 
 
 async def post(http: httpx.AsyncClient, path: str, **body: Any) -> dict[str, Any]:
