@@ -11,7 +11,15 @@ from tenants.roles import Role
 from tenants.scope import tenant_scope
 
 TENANTS = {"acme-bank": "Acme Bank", "north-fund": "North Fund"}
-LOCAL_PARTS = {Role.ADMINISTRATOR: "admin", Role.MEMBER: "member", Role.REVIEWER: "reviewer"}
+LOCAL_PARTS = {
+    Role.OWNER: "owner",
+    Role.ADMINISTRATOR: "admin",
+    Role.OPERATOR: "operator",
+    Role.CURATOR: "curator",
+    Role.MEMBER: "member",
+    Role.REVIEWER: "reviewer",
+    Role.AUDITOR: "auditor",
+}
 PLATFORM_EMAIL = "platform@custos.example"
 
 

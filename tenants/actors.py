@@ -4,16 +4,21 @@ Views, consumers and API operations call these for every message anew. What is m
 same NotVisible, which callers show as 404.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from tenants import clock
-from tenants.models import ApiKey, Membership, Tenant, User
-from tenants.roles import KEY_PERMISSIONS, PERMISSIONS
+from django.db.models import F, Q
+
+from tenants import clock, networks
+from tenants.models import ApiKey, CustomRole, Membership, ServiceAccount, Tenant, TenantSettings, User
+from tenants.roles import PERMISSIONS, PLATFORM_MANAGE, Role, Scope, permissions_in_scopes
 from tenants.scope import actor_scope, tenant_scope
 
 LAST_USED_PRECISION = timedelta(minutes=1)
+PLATFORM_ROLE = "platform administrator"
+KEY_ROLE = "api key"
 
 
 class NotVisible(Exception):
@@ -22,7 +27,11 @@ class NotVisible(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """A person or a program acting in one tenant."""
+    """A person or a program acting in one tenant.
+
+    user_id: the person, also behind a personal key. service_account_id: the program of any other key.
+    allowed_routes: names that the key is confined to; None: not confined. address: where the request came from.
+    """
 
     tenant_id: UUID
     tenant_slug: str
@@ -31,11 +40,19 @@ class Actor:
     role: str
     permissions: frozenset[str]
     user_id: UUID | None = None
+    membership_id: UUID | None = None
     api_key_id: UUID | None = None
+    service_account_id: UUID | None = None
+    allowed_routes: frozenset[str] | None = None
+    address: str = ""
     session_ref: str = field(default="", repr=False)
 
     def can(self, permission: str) -> bool:
         return permission in self.permissions
+
+    @property
+    def is_platform(self) -> bool:
+        return PLATFORM_MANAGE in self.permissions
 
 
 def require(actor: Actor, permission: str) -> None:
@@ -44,47 +61,100 @@ def require(actor: Actor, permission: str) -> None:
         raise NotVisible(permission)
 
 
+def permissions_of(roles: Collection[str]) -> dict[str, frozenset[str]]:
+    """What each of these roles may do; nothing for a role that does not exist. Inside the tenant's scope."""
+    found = {role: PERMISSIONS[role] for role in roles if role in PERMISSIONS}
+    if missing := set(roles) - set(found):
+        custom = CustomRole.objects.filter(slug__in=missing).values_list("slug", "permissions")
+        found.update({slug: frozenset(permissions) for slug, permissions in custom})
+    return {role: found.get(role, frozenset()) for role in roles}
+
+
 def memberships_of(user: User) -> list[Membership]:
     """The user's memberships in active tenants, by tenant name."""
     with actor_scope(user.pk):
-        own = Membership.objects.with_scopes_disabled().filter(user=user, tenant__status=Tenant.Status.ACTIVE)
+        own = Membership.objects.with_scopes_disabled().filter(
+            user=user, disabled=None, tenant__status=Tenant.Status.ACTIVE
+        )
         return list(own.select_related("tenant").order_by("tenant__name"))
 
 
-def actor_for_user(*, user: User, tenant_slug: str, session_ref: str = "") -> Actor:
-    """The user as an actor in the tenant. Raises NotVisible for strangers, inactive users and suspended tenants."""
+def actor_for_user(*, user: User, tenant_slug: str, session_ref: str = "", address: str = "") -> Actor:
+    """The user as an actor in the tenant.
+
+    Raises NotVisible for strangers, inactive users, tenants that are not active, and addresses outside the tenant's
+    networks.
+    """
     if not (user.is_authenticated and user.is_active):
         raise NotVisible(tenant_slug)
-    with actor_scope(user.pk):
-        own = Membership.objects.with_scopes_disabled().filter(user=user, user__is_active=True)
-        membership = (
-            own.filter(tenant__slug=tenant_slug, tenant__status=Tenant.Status.ACTIVE)
-            .select_related("tenant")
-            .first()
-        )
-    if membership is None:
+    tenant = Tenant.objects.filter(slug=tenant_slug, status=Tenant.Status.ACTIVE).first()
+    if tenant is None:
         raise NotVisible(tenant_slug)
+    with tenant_scope(tenant.pk):
+        membership = Membership.objects.filter(user=user, disabled=None, user__is_active=True).first()
+        if membership is None or not networks.admit(address, tenant_networks()):
+            raise NotVisible(tenant_slug)
+        _seen(membership)
+        return Actor(
+            tenant_id=tenant.pk,
+            tenant_slug=tenant.slug,
+            tenant_name=tenant.name,
+            label=user.email,
+            role=membership.role,
+            permissions=permissions_of([membership.role])[membership.role],
+            user_id=user.pk,
+            membership_id=membership.pk,
+            address=address,
+            session_ref=session_ref,
+        )
+
+
+def platform_actor(*, user: User, tenant: Tenant, address: str = "", session_ref: str = "") -> Actor:
+    """A platform administrator acting on a tenant from outside, whatever its state. Raises NotVisible for others."""
+    if not (user.is_active and user.is_platform_administrator):
+        raise NotVisible(tenant.slug)
     return Actor(
-        tenant_id=membership.tenant.pk,
-        tenant_slug=membership.tenant.slug,
-        tenant_name=membership.tenant.name,
+        tenant_id=tenant.pk,
+        tenant_slug=tenant.slug,
+        tenant_name=tenant.name,
         label=user.email,
-        role=membership.role,
-        permissions=PERMISSIONS.get(membership.role, frozenset()),
+        role=PLATFORM_ROLE,
+        permissions=frozenset({PLATFORM_MANAGE}),
         user_id=user.pk,
+        address=address,
         session_ref=session_ref,
     )
 
 
-def actor_for_key(text: str) -> Actor | None:
-    """The program whose API key this is, or None when it is unknown, revoked or its tenant is not active."""
+def system_actor(tenant: Tenant, label: str) -> Actor:
+    """Custos itself, in a task of its own: may nothing that is asked of an actor, and names itself in records."""
+    return Actor(
+        tenant_id=tenant.pk,
+        tenant_slug=tenant.slug,
+        tenant_name=tenant.name,
+        label=label,
+        role="system",
+        permissions=frozenset(),
+    )
+
+
+def actor_for_key(text: str, address: str = "") -> Actor | None:
+    """The program whose API key this is.
+
+    None when the key is unknown, revoked or expired, its owner is gone, its tenant is not active, or the address is
+    outside the networks of the key or the tenant.
+    """
     parsed = ApiKey.parse(text)
     if parsed is None:
         return None
     tenant_id, prefix, secret = parsed
     with tenant_scope(tenant_id):
-        key = ApiKey.objects.filter(prefix=prefix, revoked=None).select_related("tenant").first()
-        if key is None or not key.matches(secret) or key.tenant.status != Tenant.Status.ACTIVE:
+        owners = ("tenant", "service_account", "user")
+        key = ApiKey.objects.filter(prefix=prefix).select_related(*owners).first()
+        if key is None or not key.matches(secret):
+            return None
+        permissions = permissions_of_keys([key.pk], address=address).get(key.pk)
+        if permissions is None:
             return None
         if key.last_used is None or key.last_used < clock.now() - LAST_USED_PRECISION:
             ApiKey.objects.filter(pk=key.pk).update(last_used=clock.now())
@@ -92,22 +162,78 @@ def actor_for_key(text: str) -> Actor | None:
         tenant_id=key.tenant.pk,
         tenant_slug=key.tenant.slug,
         tenant_name=key.tenant.name,
-        label=key.name,
-        role="api key",
-        permissions=KEY_PERMISSIONS,
+        label=key.name if key.user is None else f"{key.user.email} · {key.name}",
+        role=KEY_ROLE,
+        permissions=permissions,
+        user_id=key.user_id,
         api_key_id=key.pk,
+        service_account_id=key.service_account_id,
+        allowed_routes=frozenset(key.allowed_routes) or None,
+        address=address,
     )
 
 
+def permissions_of_people(user_ids: Collection[UUID]) -> dict[UUID, frozenset[str]]:
+    """What each of these people may do now in the tenant in scope; those who are not in it are left out."""
+    members = Membership.objects.filter(
+        user_id__in=user_ids, disabled=None, user__is_active=True, tenant__status=Tenant.Status.ACTIVE
+    )
+    roles = dict(members.values_list("user_id", "role"))
+    held = permissions_of(set(roles.values()))
+    return {user_id: held[role] for user_id, role in roles.items()}
+
+
+def permissions_of_keys(key_ids: Collection[UUID], address: str | None = None) -> dict[UUID, frozenset[str]]:
+    """What each of these keys may do now in the tenant in scope; those that are not valid are left out.
+
+    With an address: neither are those valid whose networks, or whose tenant's, it lies outside.
+    """
+    valid = ApiKey.objects.filter(
+        Q(expires=None) | Q(expires__gt=clock.now()),
+        Q(service_account=None) | Q(service_account__disabled=None),
+        pk__in=key_ids,
+        revoked=None,
+        tenant__status=Tenant.Status.ACTIVE,
+    )
+    keys = list(valid.annotate(account_role=F("service_account__role")))
+    if address is not None:
+        around = tenant_networks() if keys else []
+        keys = [k for k in keys if networks.admit(address, around) and networks.admit(address, k.networks)]
+    people = {key.user_id for key in keys if key.user_id}
+    of_people = permissions_of_people(people) if people else {}
+    of_roles = permissions_of({key.account_role for key in keys if key.account_role})
+    held = {}
+    for key in keys:
+        owned = of_people.get(key.user_id) if key.user_id else of_roles[key.account_role]
+        if owned is not None:
+            held[key.pk] = permissions_in_scopes(owned, key.scopes)
+    return held
+
+
+def tenant_networks() -> list[str]:
+    """Those from which the tenant in scope admits anybody; none: from everywhere."""
+    found = TenantSettings.objects.values_list("networks", flat=True).first()
+    return found or []
+
+
 def create_api_key(*, tenant_slug: str, name: str) -> str:
-    """A new key of a tenant; its whole text, shown once. Raises NotVisible, or ValueError for a name in use."""
+    """A key of a new service account of that name; its whole text, shown once. For the command line and demonstrations.
+
+    Raises NotVisible, or ValueError for a name in use.
+    """
     tenant = Tenant.objects.filter(slug=tenant_slug).first()
     if tenant is None:
         raise NotVisible(tenant_slug)
     with tenant_scope(tenant.pk):
-        if ApiKey.objects.filter(name=name).exists():
+        if ServiceAccount.objects.filter(name=name).exists() or ApiKey.objects.filter(name=name).exists():
             raise ValueError(f"{tenant_slug} already has a key named {name!r}; choose another name")
-        key = ApiKey(tenant_id=tenant.pk, name=name)
+        account = ServiceAccount.objects.create(name=name, role=Role.MEMBER)
+        key = ApiKey(tenant_id=tenant.pk, name=name, service_account=account, scopes=[Scope.INFERENCE])
         text = key.set_new_secret(tenant.pk)
         key.save(force_insert=True)
     return text
+
+
+def _seen(membership: Membership) -> None:
+    if membership.last_seen is None or membership.last_seen < clock.now() - LAST_USED_PRECISION:
+        Membership.objects.filter(pk=membership.pk).update(last_seen=clock.now())

@@ -42,6 +42,7 @@ def _statements(connection: BaseDatabaseWrapper) -> Iterator[sql.Composed]:
     # A temporary table could stand before one of ours in its session.
     database = sql.Identifier(connection.settings_dict["NAME"])
     yield sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC, {}").format(database, role)
+    yield sql.SQL("GRANT EXECUTE ON FUNCTION tenants_destroy_keys(uuid) TO {}").format(role)
     yield sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}").format(role)
     with connection.cursor() as cursor:
         # Partitions get their rights through their parent alone.
@@ -50,12 +51,12 @@ def _statements(connection: BaseDatabaseWrapper) -> Iterator[sql.Composed]:
             "AND relkind IN ('r', 'p') AND NOT relispartition"
         )
         tables = [row[0] for row in cursor.fetchall()]
-    privileges_of = {
-        model._meta.db_table: _privileges(model) for model in apps.get_models(include_auto_created=True)
+    rights = {
+        model._meta.db_table: privileges_of(model) for model in apps.get_models(include_auto_created=True)
     }
     for name in tables:
         table = sql.Identifier(name)
-        privileges = "SELECT" if name in READ_ONLY_TABLES else privileges_of.get(name, ALL)
+        privileges = "SELECT" if name in READ_ONLY_TABLES else rights.get(name, ALL)
         yield sql.SQL("REVOKE ALL ON {} FROM {}").format(table, role)
         yield sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(privileges), table, role)
         if name in isolated:
@@ -78,7 +79,8 @@ def row_security(name: str, *, also_visible: str = "") -> Iterator[sql.Composed]
         )
 
 
-def _privileges(model: type[models.Model]) -> str:
+def privileges_of(model: type[models.Model]) -> str:
+    """What the application's role may do with the model's table, as SQL names it."""
     return getattr(model, "privileges", ALL)
 
 
@@ -135,7 +137,7 @@ def _differences(connection: BaseDatabaseWrapper, model: type[TenantOwned]) -> I
         rights = {row[0] for row in cursor}
     if policies != wanted:
         yield f"the table {table} has other row-level policies than its own: drop them, then manage.py prepare"
-    if beyond := sorted(rights - set(_privileges(model).split(", "))):
+    if beyond := sorted(rights - set(privileges_of(model).split(", "))):
         yield f"the application's database role may {', '.join(beyond)} {table}: run manage.py prepare"
 
 

@@ -14,7 +14,7 @@ from django.db import connections
 from django.test import Client, TransactionTestCase
 
 from console.management.commands.prepare import prepare_schema
-from tenants import envelope
+from tenants import envelope, lifecycle
 from tenants.access import Actor, actor_for_user
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
@@ -72,9 +72,17 @@ class Company:
     """A tenant with a person for each role."""
 
     tenant: Tenant
+    owner: User
     administrator: User
+    operator: User
+    curator: User
     member: User
     reviewer: User
+    auditor: User
+
+    @property
+    def people(self) -> list[User]:
+        return [getattr(self, role) for role in Role.values]
 
     def actor(self, user: User) -> Actor:
         return actor_for_user(user=user, tenant_slug=self.tenant.slug, session_ref="test")
@@ -92,13 +100,14 @@ def make_user(email: str, **fields: bool) -> User:
 
 def make_company(slug: str, name: str) -> Company:
     tenant = Tenant.objects.create(slug=slug, name=name)
+    lifecycle.furnish(tenant)
     people = {}
     for role in Role:
         user = make_user(f"{role}@{slug}.example")
         with tenant_scope(tenant.pk):
             Membership.objects.create(user=user, role=role)
         people[role] = user
-    return Company(tenant, people[Role.ADMINISTRATOR], people[Role.MEMBER], people[Role.REVIEWER])
+    return Company(tenant, **{str(role): user for role, user in people.items()})
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from uuid import UUID
 
-from tenants.access import Actor
-from tenants.models import ApiKey, Membership, Tenant
-from tenants.roles import KEY_PERMISSIONS, PERMISSIONS
+from tenants.actors import Actor, permissions_of_keys, permissions_of_people
 from tenants.scope import tenant_scope
 
 Claim = tuple[Actor, str]  # An actor, and the permission it acts by.
@@ -25,23 +23,18 @@ def withdrawn(claims: Iterable[Claim]) -> set[Claim]:
     gone: set[Claim] = set()
     for tenant_id, of_tenant in by_tenant.items():
         held = _held(tenant_id, [actor for actor, _permission in of_tenant])
-        gone |= {(a, p) for a, p in of_tenant if p not in held.get(a.user_id or a.api_key_id, frozenset())}
+        gone |= {(a, p) for a, p in of_tenant if p not in held.get(a.api_key_id or a.user_id, frozenset())}
     return gone
 
 
 def _held(tenant_id: UUID, actors: list[Actor]) -> dict[UUID | None, frozenset[str]]:
-    """The permissions of each user and key id, as they are now."""
-    users = {actor.user_id for actor in actors if actor.user_id}
+    """The permissions of each key, and of each user who acts without one, as they are now."""
     keys = {actor.api_key_id for actor in actors if actor.api_key_id}
+    users = {actor.user_id for actor in actors if actor.user_id and not actor.api_key_id}
     held: dict[UUID | None, frozenset[str]] = {}
     with tenant_scope(tenant_id):
         if users:
-            members = Membership.objects.filter(
-                user_id__in=users, user__is_active=True, tenant__status=Tenant.Status.ACTIVE
-            )
-            for user_id, role in members.values_list("user_id", "role"):
-                held[user_id] = PERMISSIONS.get(role, frozenset())
+            held.update(permissions_of_people(users))
         if keys:
-            valid = ApiKey.objects.filter(pk__in=keys, revoked=None, tenant__status=Tenant.Status.ACTIVE)
-            held.update(dict.fromkeys(valid.values_list("pk", flat=True), KEY_PERMISSIONS))
+            held.update(permissions_of_keys(keys))
     return held
