@@ -24,6 +24,7 @@ from inference.registry.services import ensure_default_registry, ensure_default_
 from tenants.access import create_api_key
 from tenants.ids import day_of, uuid7
 from tenants.models import Membership, User
+from tenants.roles import Role
 from tenants.scope import tenant_scope
 from tests.conftest import Company, make_user
 
@@ -48,25 +49,31 @@ def _roles(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-OWNER = "owner"  # the member to whom the conversation belongs
+ASKER = "the member to whom the conversation belongs"
+
+CHATTING = _roles("owner", "administrator", "operator", "curator", "member", ASKER)
+SEEING_FIGURES = _roles("owner", "administrator", "operator", "auditor")
+ADMINISTERING = _roles("owner", "administrator")
+SEEING_ADMINISTRATION = ADMINISTERING | {"auditor"}
+EVERYBODY = CHATTING | SEEING_FIGURES | {"reviewer"}
 
 # Of a tenant: for everybody but those named, a 404.
 TENANT_ADDRESSES = {
     "t/<slug:slug>/": Address(
-        "/t/acme-bank/", _roles("administrator", "member", "reviewer", OWNER), expected=302
+        "/t/acme-bank/", EVERYBODY, expected=302
     ),
-    "t/<slug:slug>/palette": Address("/t/acme-bank/palette", _roles("administrator", "member", OWNER)),
-    "t/<slug:slug>/overview/": Address("/t/acme-bank/overview/", _roles("administrator")),
-    "t/<slug:slug>/overview/data": Address("/t/acme-bank/overview/data", _roles("administrator")),
+    "t/<slug:slug>/palette": Address("/t/acme-bank/palette", CHATTING),
+    "t/<slug:slug>/overview/": Address("/t/acme-bank/overview/", SEEING_FIGURES),
+    "t/<slug:slug>/overview/data": Address("/t/acme-bank/overview/data", SEEING_FIGURES),
     "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", _roles("reviewer")),
     "t/<slug:slug>/audit/<uuid:request_id>/": Address("/t/acme-bank/audit/{record}/", _roles("reviewer")),
-    "t/<slug:slug>/chat/": Address("/t/acme-bank/chat/", _roles("administrator", "member", OWNER)),
-    "t/<slug:slug>/chat/<uuid:conversation>/": Address("/t/acme-bank/chat/{conversation}/", _roles(OWNER)),
+    "t/<slug:slug>/chat/": Address("/t/acme-bank/chat/", CHATTING),
+    "t/<slug:slug>/chat/<uuid:conversation>/": Address("/t/acme-bank/chat/{conversation}/", _roles(ASKER)),
     "t/<slug:slug>/chat/<uuid:conversation>/rename": Address(
-        "/t/acme-bank/chat/{conversation}/rename", _roles(OWNER), "post", {"title": "New"}
+        "/t/acme-bank/chat/{conversation}/rename", _roles(ASKER), "post", {"title": "New"}
     ),
     "t/<slug:slug>/chat/<uuid:conversation>/delete": Address(
-        "/t/acme-bank/chat/{conversation}/delete", _roles(OWNER), "post"
+        "/t/acme-bank/chat/{conversation}/delete", _roles(ASKER), "post"
     ),
 }
 
@@ -116,11 +123,11 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
     for company in (acme, north):
         with tenant_scope(company.tenant.pk):
             ensure_default_route()
-    owner = make_user("owner@acme-bank.example")
+    asker = make_user("asker@acme-bank.example")
     with tenant_scope(acme.tenant.pk):
-        Membership.objects.create(user=owner, role="member")
-    conversation = _conversation(acme, owner)
-    handle = _record(acme, owner)
+        Membership.objects.create(user=asker, role="member")
+    conversation = _conversation(acme, asker)
+    handle = _record(acme, asker)
     everybody = {
         "nobody": None,
         "stranger": stranger,
@@ -128,10 +135,8 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
         "the other tenant's administrator": north.administrator,
         "the other tenant's member": north.member,
         "the other tenant's reviewer": north.reviewer,
-        "administrator": acme.administrator,
-        "member": acme.member,
-        "reviewer": acme.reviewer,
-        OWNER: owner,
+        **{role: getattr(acme, role) for role in Role.values},
+        ASKER: asker,
     }
     return World(acme, north, everybody, {"conversation": conversation, "record": handle})
 
@@ -283,7 +288,7 @@ async def _can_connect(user: User | None, path: str, origin: str = "http://127.0
 
 async def test_only_those_who_may_chat_open_the_socket(world: World) -> None:
     for who, user in world.everybody.items():
-        may = who in {"administrator", "member", OWNER}
+        may = who in CHATTING
         assert await _can_connect(user, WEBSOCKETS["ws/t/<slug:slug>/chat/"]) == may, who
         assert not await _can_connect(user, WEBSOCKETS[""]), who
 
