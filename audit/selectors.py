@@ -20,7 +20,7 @@ from audit.record import REQUESTS, Handle, open_json, open_output, record_event
 from tenants import envelope
 from tenants.access import Actor, NotVisible, require
 from tenants.ids import day_of
-from tenants.roles import AUDIT_READ
+from tenants.roles import AUDIT_LIST, AUDIT_READ
 from tenants.scope import tenant_scope
 
 READ = "audit.read"
@@ -129,8 +129,8 @@ class FilterChoices:
 def list_records(
     actor: Actor, filters: RecordFilters = RecordFilters(), cursor: str = "", limit: int = PAGE_SIZE
 ) -> Page:
-    """A page of at most `limit` records. Raises NotVisible without audit.read or for a cursor that is none."""
-    require(actor, AUDIT_READ)
+    """A page of at most `limit` records. Raises NotVisible without audit.list or for a cursor that is none."""
+    require(actor, AUDIT_LIST)
     with tenant_scope(actor.tenant_id):
         records = _filtered(filters)
         if cursor:
@@ -142,15 +142,15 @@ def list_records(
 
 
 def count_records(actor: Actor, filters: RecordFilters = RecordFilters(), most: int = COUNT_MOST) -> int:
-    """How many records match, counted up to `most` + 1. Raises NotVisible without audit.read."""
-    require(actor, AUDIT_READ)
+    """How many records match, counted up to `most` + 1. Raises NotVisible without audit.list."""
+    require(actor, AUDIT_LIST)
     with tenant_scope(actor.tenant_id):
         return _filtered(filters).order_by()[: most + 1].count()
 
 
 def find_record(actor: Actor, request_id: UUID) -> Summary:
     """One record without its content, which opens nothing and so leaves no record. Raises NotVisible."""
-    require(actor, AUDIT_READ)
+    require(actor, AUDIT_LIST)
     day = _day(request_id)
     with tenant_scope(actor.tenant_id):
         found = summaries(AuditRecord.objects.filter(day=day, id=request_id))
@@ -160,8 +160,8 @@ def find_record(actor: Actor, request_id: UUID) -> Summary:
 
 
 def filter_choices(actor: Actor) -> FilterChoices:
-    """The users and models present in the tenant's requests. Raises NotVisible without audit.read."""
-    require(actor, AUDIT_READ)
+    """The users and models present in the tenant's requests. Raises NotVisible without audit.list."""
+    require(actor, AUDIT_LIST)
     with tenant_scope(actor.tenant_id):
         requests = AuditRecord.objects.filter(kind__in=REQUESTS).order_by()
         return FilterChoices(

@@ -32,6 +32,7 @@ app.conf.update(
         "heartbeat": {"task": "console.tasks.heartbeat", "schedule": 5.0},
         "close orphans": {"task": "audit.tasks.close_orphans", "schedule": 15.0},
         "ensure partitions": {"task": "audit.tasks.ensure_partitions", "schedule": 3600.0},
+        "destroy tenants": {"task": "tenants.tasks.destroy_tenants", "schedule": 3600.0},
         "clear sessions": {"task": "console.tasks.clear_sessions", "schedule": 3600.0},
     },
     worker_hijack_root_logger=False,

@@ -38,6 +38,7 @@ def tenant_view(
                     user=request.user,
                     tenant_slug=slug,
                     session_ref=session_reference(request.session.session_key),
+                    address=request.META.get("REMOTE_ADDR") or "",
                 )
                 if permission is not None:
                     require(request.actor, permission)

@@ -74,7 +74,8 @@ def _method_not_allowed(methods: tuple[str, ...]) -> JsonResponse:
 
 async def _actor(request: HttpRequest) -> Actor:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    actor = await in_database(actor_for_key, key.strip()) if scheme.lower() == "bearer" else None
+    address = request.META.get("REMOTE_ADDR") or ""
+    actor = await in_database(actor_for_key, key.strip(), address) if scheme.lower() == "bearer" else None
     if actor is None or not actor.can(API_USE):
         raise ApiError(
             401,

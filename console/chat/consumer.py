@@ -207,6 +207,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 identify,
                 session_key=session.session_key,
                 tenant_slug=self.scope["url_route"]["kwargs"]["slug"],
+                address=self._address(),
             )
         except SignedOut:
             await self.shut(revocation.SIGNED_OUT)

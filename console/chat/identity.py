@@ -37,7 +37,7 @@ class Visitor:
     credential: str
 
 
-def identify(*, session_key: str | None, tenant_slug: str) -> Visitor:
+def identify(*, session_key: str | None, tenant_slug: str, address: str = "") -> Visitor:
     """Raises SignedOut, or NotVisible when the person may not chat in this tenant."""
     if not session_key:
         raise SignedOut
@@ -45,7 +45,12 @@ def identify(*, session_key: str | None, tenant_slug: str) -> Visitor:
     user = get_user(cast(HttpRequest, SimpleNamespace(session=session)))
     if not user.is_authenticated:
         raise SignedOut
-    actor = actor_for_user(user=user, tenant_slug=tenant_slug, session_ref=session_reference(session_key))
+    actor = actor_for_user(
+        user=user,
+        tenant_slug=tenant_slug,
+        session_ref=session_reference(session_key),
+        address=address,
+    )
     require(actor, CHAT_USE)
     return Visitor(actor, session_key, user.get_session_auth_hash())
 

@@ -22,7 +22,8 @@ from audit.record import EMBEDDING, PURPOSE, AuditUnavailable
 from console.pages import labels
 from console.tenancy import TenantRequest, tenant_view
 from tenants import clock, envelope
-from tenants.roles import AUDIT_READ
+from tenants.actors import require
+from tenants.roles import AUDIT_LIST, AUDIT_READ
 
 PAGE_SIZE = 50
 REASON_KEY = "audit_reason"  # In the session: a reviewer rarely opens just one record for a reason.
@@ -85,7 +86,7 @@ def zone_named(name: str) -> Any:
 
 
 @require_safe
-@tenant_view(AUDIT_READ)
+@tenant_view(AUDIT_LIST)
 def records(request: TenantRequest) -> HttpResponse:
     """The list: metadata only."""
     form = FilterForm(request.GET, choices=selectors.filter_choices(request.actor))
@@ -107,16 +108,21 @@ def records(request: TenantRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@tenant_view(AUDIT_READ)
+@tenant_view(AUDIT_LIST)
 def record(request: TenantRequest, request_id: UUID) -> HttpResponse:
     """GET: the metadata and a question for the reason. POST reason=…: the content, once the opening is recorded."""
     if request.method == "POST":
+        require(request.actor, AUDIT_READ)
         form = ReasonForm(request.POST)
         if form.is_valid():
             return _opened(request, request_id, form.cleaned_data["reason"])
     else:
         form = ReasonForm(initial={"reason": _kept_reason(request)})
-    context = {"summary": selectors.find_record(request.actor, request_id), "form": form}
+    context = {
+        "summary": selectors.find_record(request.actor, request_id),
+        "form": form,
+        "may_open": request.actor.can(AUDIT_READ),
+    }
     return render(request, "pages/audit_record.html", context)
 
 

@@ -8,9 +8,10 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from console.pages.administration import areas
 from tenants.access import Actor, memberships_of
 from tenants.models import Tenant, User
-from tenants.roles import AUDIT_READ, CHAT_USE, OVERVIEW_VIEW
+from tenants.roles import ADMINISTRATION_VIEW, AUDIT_LIST, CHAT_USE, OVERVIEW_VIEW
 
 
 class Area(NamedTuple):
@@ -23,7 +24,7 @@ class Area(NamedTuple):
 AREAS = (
     Area(OVERVIEW_VIEW, "overview", _("Overview"), "overview"),
     Area(CHAT_USE, "chat", _("Chat"), "chat"),
-    Area(AUDIT_READ, "audit", _("Audit"), "audit"),
+    Area(AUDIT_LIST, "audit", _("Audit"), "audit"),
 )
 
 
@@ -73,6 +74,12 @@ def _links(actor: Actor, path: str) -> list[Link]:
         if actor.can(area.permission):
             url = reverse(area.url_name, args=[actor.tenant_slug])
             links.append(Link(url, str(area.label), area.icon, path.startswith(url)))
+    if own := areas.areas_for(actor):
+        # Most people find their own keys and usage there, and nothing to administer.
+        label = _("Administration") if actor.can(ADMINISTRATION_VIEW) else _("API keys and usage")
+        home = reverse("administration", args=[actor.tenant_slug])
+        url = reverse(own[0].url_name, args=[actor.tenant_slug])
+        links.append(Link(url, str(label), "people", path.startswith(home)))
     return links
 
 

@@ -10,6 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from console.pages import labels, navigation, strings
+from console.pages.administration import areas
 
 register = template.Library()
 
@@ -74,6 +75,12 @@ def role_label(role: str) -> str:
 def sidebar(context: dict[str, Any]) -> navigation.Sidebar:
     """What the signed-in person can go to."""
     return navigation.sidebar(context["request"])
+
+
+@register.simple_tag(takes_context=True)
+def administration_areas(context: dict[str, Any]) -> list[areas.Tab]:
+    """The tabs of the administration that the signed-in person may open."""
+    return areas.tabs(context["request"], context["request"].actor)
 
 
 @register.simple_tag

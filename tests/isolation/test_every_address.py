@@ -59,14 +59,16 @@ EVERYBODY = CHATTING | SEEING_FIGURES | {"reviewer"}
 
 # Of a tenant: for everybody but those named, a 404.
 TENANT_ADDRESSES = {
-    "t/<slug:slug>/": Address(
-        "/t/acme-bank/", EVERYBODY, expected=302
-    ),
+    "t/<slug:slug>/": Address("/t/acme-bank/", EVERYBODY, expected=302),
     "t/<slug:slug>/palette": Address("/t/acme-bank/palette", CHATTING),
     "t/<slug:slug>/overview/": Address("/t/acme-bank/overview/", SEEING_FIGURES),
     "t/<slug:slug>/overview/data": Address("/t/acme-bank/overview/data", SEEING_FIGURES),
-    "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", _roles("reviewer")),
-    "t/<slug:slug>/audit/<uuid:request_id>/": Address("/t/acme-bank/audit/{record}/", _roles("reviewer")),
+    # Nobody finds a tab there until there is one.
+    "t/<slug:slug>/administration/": Address("/t/acme-bank/administration/", _roles()),
+    "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", _roles("reviewer", "auditor")),
+    "t/<slug:slug>/audit/<uuid:request_id>/": Address(
+        "/t/acme-bank/audit/{record}/", _roles("reviewer", "auditor")
+    ),
     "t/<slug:slug>/chat/": Address("/t/acme-bank/chat/", CHATTING),
     "t/<slug:slug>/chat/<uuid:conversation>/": Address("/t/acme-bank/chat/{conversation}/", _roles(ASKER)),
     "t/<slug:slug>/chat/<uuid:conversation>/rename": Address(
