@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 from console.api.body_limit import BodyLimit
+from console.api.departure import Attended
 from console.chat.routing import websocket_urlpatterns
 from inference.generation.lifespan import lifespan
 
@@ -33,7 +34,7 @@ def same_origin(application: Application) -> Application:
 
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(get_asgi_application(), limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE),
+        "http": Attended(BodyLimit(get_asgi_application(), limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)),
         "lifespan": lifespan,
         # The session alone: who it belongs to is asked by the consumer, for each message anew.
         "websocket": AllowedHostsOriginValidator(

@@ -1,6 +1,6 @@
 """How the console talks to an inference service: one HTTP client, streams in, typed errors out.
 
-Imports httpx, `inference.protocol` and the parts of an answer from `audit.output` only. Any
+Imports httpx, `inference.exchange`, `inference.protocol` and the parts of an answer from `audit.output` only. Any
 OpenAI-compatible server can stand on the other side. One pooled connection set is kept per event
 loop, because httpx pools belong to a loop.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,6 +18,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from audit.output import Kind, Part
+from inference.exchange import Exchange
 from inference.protocol import ApiError
 
 # A stream may wait this long for its next bytes; the service sends a comment line every few
@@ -158,17 +160,19 @@ class InferenceClient:
         Closing the iterator, or cancelling the task that reads it, closes the connection, which
         cancels the generation. Raises the four InferenceError kinds.
         """
-        async for item in self._stream(
-            "/v1/chat/completions", request, _headers(request_id, tenant, priority)
-        ):
-            yield item
+        headers = _headers(request_id, tenant, priority)
+        async with aclosing(self._stream("/v1/chat/completions", request, headers)) as items:
+            async for item in items:
+                yield item
 
     async def stream_completion(
         self, request: dict[str, Any], *, request_id: str = "", tenant: str = "", priority: int = 0
     ) -> AsyncGenerator[Event, None]:
         """As `stream_chat`, for a CompletionRequest."""
-        async for item in self._stream("/v1/completions", request, _headers(request_id, tenant, priority)):
-            yield item
+        headers = _headers(request_id, tenant, priority)
+        async with aclosing(self._stream("/v1/completions", request, headers)) as items:
+            async for item in items:
+                yield item
 
     async def stream_embeddings(
         self, request: dict[str, Any], *, request_id: str = "", tenant: str = "", priority: int = 0
@@ -209,24 +213,40 @@ class InferenceClient:
                 self.base_url + path, headers=self._authorised({}), timeout=_HEALTH_TIMEOUT
             )
         except httpx.TransportError as error:
-            raise InferenceUnavailable(f"The inference service does not answer: {error!r}.") from error
+            raise _unavailable(error) from error
 
     async def _post(self, path: str, request: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
         """The JSON object that answers a request whose answer comes at once."""
-        try:
-            response = await _pool().post(
-                self.base_url + path, json=request, headers=self._authorised(headers)
-            )
-        except httpx.PoolTimeout as error:
-            raise InferenceBusy(1) from error
-        except httpx.TransportError as error:
-            raise InferenceUnavailable(f"The inference service does not answer: {error!r}.") from error
-        if response.status_code != 200:
-            await _raise_for_status(response)
-        body = _json_or_none(response.text)
+        async with self._asked(path, request, headers) as exchange:
+            try:
+                body = _json_or_none(await exchange.read())
+            except httpx.TransportError as error:
+                raise _unavailable(error) from error
         if not isinstance(body, dict):
             raise InferenceUnavailable(f"{path} did not answer with a JSON object.")
         return body
+
+    @asynccontextmanager
+    async def _asked(
+        self, path: str, request: dict[str, Any], headers: dict[str, str]
+    ) -> AsyncGenerator[Exchange, None]:
+        """An exchange whose answer is a good one, its body unread. Raises the first three InferenceError kinds."""
+        client = _pool()
+        sent = client.build_request(
+            "POST", self.base_url + path, json=request, headers=self._authorised(headers)
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                exchange = await stack.enter_async_context(Exchange(client, sent))
+                if exchange.response.status_code != 200:
+                    await exchange.read()
+            except httpx.PoolTimeout as error:
+                raise InferenceBusy(1) from error
+            except httpx.TransportError as error:
+                raise _unavailable(error) from error
+            if exchange.response.status_code != 200:
+                raise _refusal(exchange.response)
+            yield exchange
 
     def _authorised(self, headers: dict[str, str]) -> dict[str, str]:
         return {**headers, "Authorization": f"Bearer {self._token}"} if self._token else headers
@@ -235,26 +255,20 @@ class InferenceClient:
         self, path: str, request: dict[str, Any], headers: dict[str, str]
     ) -> AsyncGenerator[Event, None]:
         body = {**request, "stream": True, "stream_options": {"include_usage": True}}
-        exchange = _pool().stream("POST", self.base_url + path, json=body, headers=self._authorised(headers))
-        try:
-            response = await exchange.__aenter__()
-        except httpx.PoolTimeout as error:
-            raise InferenceBusy(1) from error
-        except httpx.TransportError as error:
-            raise InferenceUnavailable(f"The inference service does not answer: {error!r}.") from error
-        try:
-            if response.status_code != 200:
-                await _raise_for_status(response)
+        async with self._asked(path, body, headers) as exchange:
             reader = _AnswerReader()
-            async for data in response.aiter_bytes():
-                for item in reader.feed(data):
-                    yield item
+            try:
+                async for data in exchange.chunks():
+                    for item in reader.feed(data):
+                        yield item
+            except httpx.TransportError as error:
+                raise InferenceInterrupted(f"The connection broke mid-answer: {error!r}.") from error
             if not reader.done:
                 raise InferenceInterrupted("The inference service closed the connection mid-answer.")
-        except httpx.TransportError as error:
-            raise InferenceInterrupted(f"The connection broke mid-answer: {error!r}.") from error
-        finally:
-            await exchange.__aexit__(None, None, None)
+
+
+def _unavailable(error: httpx.TransportError) -> InferenceUnavailable:
+    return InferenceUnavailable(f"The inference service does not answer: {error!r}.")
 
 
 def _headers(request_id: str = "", tenant: str = "", priority: int = 0) -> dict[str, str]:
@@ -263,17 +277,17 @@ def _headers(request_id: str = "", tenant: str = "", priority: int = 0) -> dict[
     return {name: value for name, value in said.items() if value}
 
 
-async def _raise_for_status(response: httpx.Response) -> None:
-    await response.aread()
+def _refusal(response: httpx.Response) -> InferenceError:
+    """What an answer other than 200, whose body has been read, means."""
     error = _api_error(response.status_code, _json_or_none(response.text))
     if response.status_code == 429:
-        raise InferenceBusy(_retry_after(response))
+        return InferenceBusy(_retry_after(response))
     if response.status_code in (401, 403):
         # Our own token is at fault, not the user's: they must not be told to sign in again.
-        raise InferenceUnavailable("The inference service refused our token.")
+        return InferenceUnavailable("The inference service refused our token.")
     if response.status_code >= 500:
-        raise InferenceUnavailable(error.message)
-    raise InferenceRejected(error)
+        return InferenceUnavailable(error.message)
+    return InferenceRejected(error)
 
 
 def _retry_after(response: httpx.Response) -> int:

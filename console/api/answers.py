@@ -11,7 +11,7 @@ from typing import Any
 from audit.output import Kind
 from inference.client import Delta, joined_logprobs
 from inference.generation.errors import explain
-from inference.generation.run import Ending, Generation
+from inference.generation.run import Ending
 from inference.protocol import ApiError
 
 _HTTP_STATUS = {
@@ -182,34 +182,24 @@ def usage_of(ending: Ending) -> dict[str, Any]:
 
 
 class EventStream:
-    """Server-sent events of one answer. Closing it, or cancelling whoever reads it, stops the generation."""
+    """Server-sent events of one answer."""
 
     def __init__(
-        self,
-        *,
-        generation: Generation,
-        reader: Reader,
-        first: list[Delta] | Ending,
-        shape: Shape,
-        wants_usage: bool,
+        self, *, reader: Reader, first: list[Delta] | Ending, shape: Shape, wants_usage: bool
     ) -> None:
-        self._generation = generation
         self._reader = reader
         self._first = first
         self._shape = shape
         self._wants_usage = wants_usage
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            if opening := self._shape.opening():
-                yield _events(opening)
-            item = self._first
-            while not isinstance(item, Ending):
-                yield _events([self._shape.piece(delta) for delta in item])
-                item = await self._reader.next()
-            yield self._closing(item)
-        finally:
-            self.close()
+        if opening := self._shape.opening():
+            yield _events(opening)
+        item = self._first
+        while not isinstance(item, Ending):
+            yield _events([self._shape.piece(delta) for delta in item])
+            item = await self._reader.next()
+        yield self._closing(item)
 
     def _closing(self, ending: Ending) -> bytes:
         error = error_of(ending)
@@ -217,10 +207,6 @@ class EventStream:
             return _events([error.body()])
         usage = [self._shape.usage(ending)] if self._wants_usage else []
         return _events([*self._shape.finish(ending), *usage]) + b"data: [DONE]\n\n"
-
-    def close(self) -> None:
-        """Stop the generation unless it has ended. Django calls this when it is done with the response."""
-        self._generation.stop("disconnected", "client_disconnected")
 
 
 def _events(bodies: list[dict[str, Any]]) -> bytes:

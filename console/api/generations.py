@@ -8,6 +8,7 @@ from typing import Literal
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
 from console.api.answers import EventStream, Reader, Shape, error_of, usage_of
+from console.api.departure import departure_of
 from console.api.requests import error_response
 from inference.client import Delta
 from inference.generation import run
@@ -49,7 +50,7 @@ async def answer_embeddings(request: HttpRequest, actor: Actor, wish: EmbeddingR
         body = {"object": "list", "data": generation.vectors, "model": resolved.route, "usage": usage}
         return JsonResponse(body)
 
-    return await _carried_out(order, respond)
+    return await _carried_out(request, order, respond)
 
 
 async def resolved_for(
@@ -77,7 +78,7 @@ async def _answer(
 ) -> HttpResponseBase:
     order = _order(request, actor, wish, kind=kind, resolved=await resolved_for(actor, wish.model))
     shape = Shape(kind=kind, request_id=str(order.request_id), model=order.resolved.route, choices=choices)
-    return await _carried_out(order, lambda generation, reader: _respond(generation, reader, shape, wish))
+    return await _carried_out(request, order, lambda _, reader: _respond(reader, shape, wish))
 
 
 def _order(
@@ -103,35 +104,34 @@ def _order(
 
 
 async def _carried_out(
-    order: Order, respond: Callable[[Generation, Reader], Awaitable[HttpResponseBase]]
+    request: HttpRequest, order: Order, respond: Callable[[Generation, Reader], Awaitable[HttpResponseBase]]
 ) -> HttpResponseBase:
-    """Run a generation and let `respond` make the response of it, which then carries the record's id."""
+    """Run a generation and let `respond` make the response of it, which then carries the record's id.
+
+    A generation that has not ended when the client leaves is stopped.
+    """
     reader = Reader()
     generation = await run.begin(order, reader)
     generation.start()
+    departure_of(request).then(lambda: generation.stop("disconnected", "client_disconnected"))
     request_id = str(order.request_id)
     try:
         response = await respond(generation, reader)
     except ApiError as error:
         return error_response(error, request_id=request_id)
-    except BaseException:  # the client went away while we waited
-        generation.stop("disconnected", "client_disconnected")
-        raise
     response.headers["X-Request-Id"] = request_id
     return response
 
 
 async def _respond(
-    generation: Generation, reader: Reader, shape: Shape, wish: ChatCompletionRequest | CompletionRequest
+    reader: Reader, shape: Shape, wish: ChatCompletionRequest | CompletionRequest
 ) -> HttpResponseBase:
     # The first event decides the status code, so that a refusal is a plain HTTP error in a stream too.
     first = await reader.next()
     if isinstance(first, Ending) and (error := error_of(first)):
         raise error
     if wish.wants_stream:
-        events = EventStream(
-            generation=generation, reader=reader, first=first, shape=shape, wants_usage=wish.wants_usage
-        )
+        events = EventStream(reader=reader, first=first, shape=shape, wants_usage=wish.wants_usage)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
     deltas: list[Delta] = []
