@@ -30,7 +30,8 @@ class Actor:
     """A person or a program acting in one tenant.
 
     user_id: the person, also behind a personal key. service_account_id: the program of any other key.
-    allowed_routes: names that the key is confined to; None: not confined. address: where the request came from.
+    allowed_routes: names that the key is confined to; None: not confined. scopes: of the key; None: no key.
+    address: where the request came from.
     """
 
     tenant_id: UUID
@@ -44,6 +45,7 @@ class Actor:
     api_key_id: UUID | None = None
     service_account_id: UUID | None = None
     allowed_routes: frozenset[str] | None = None
+    scopes: frozenset[str] | None = None
     address: str = ""
     session_ref: str = field(default="", repr=False)
 
@@ -169,6 +171,7 @@ def actor_for_key(text: str, address: str = "") -> Actor | None:
         api_key_id=key.pk,
         service_account_id=key.service_account_id,
         allowed_routes=frozenset(key.allowed_routes) or None,
+        scopes=frozenset(key.scopes),
         address=address,
     )
 
