@@ -67,7 +67,7 @@ REMOVALS = (
         "console/tenancy.py",
         "require(request.actor, permission)",
         "pass",
-        (ADDRESSES,),
+        ("tests/console/test_tenancy.py",),
     ),
     Removal(
         "membership",
@@ -142,7 +142,7 @@ def _problem(copy: Path, removal: Removal) -> str:
             "no:cacheprovider",
             *removal.tests,
         ]
-        ran = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=LIMIT_S)
+        ran = subprocess.run(command, check=False, cwd=copy, capture_output=True, text=True, timeout=LIMIT_S)
     finally:
         path.write_text(whole)
     is_red = ran.returncode == 1 and " failed" in ran.stdout
