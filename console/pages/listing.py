@@ -36,12 +36,15 @@ class Heading:
 
 
 class Listing:
-    """One page of a queryset. `kept`: names of the filters in the query string, besides `q`, `sort` and `page`."""
+    """One page of a queryset, or of a list that is in its order already (see `sort`).
+
+    kept: names of the filters in the query string, besides `q`, `sort` and `page`.
+    """
 
     def __init__(
         self,
         request: HttpRequest,
-        queryset: QuerySet[Any],
+        found: QuerySet[Any] | Sequence[Any],
         columns: Sequence[Column],
         *,
         kept: Iterable[str] = (),
@@ -52,7 +55,7 @@ class Listing:
         self._columns = columns
         self.search = request.GET.get("q", "").strip()
         self.sort = self._known_sort(request.GET.get("sort", "")) or default_sort
-        self.rows = self._sorted(queryset)
+        self.rows = self._sorted(found) if isinstance(found, QuerySet) else found
         self.page: Page[Any] = Paginator(self.rows, PAGE_SIZE).get_page(request.GET.get("page"))
 
     @property

@@ -86,7 +86,17 @@ PLATFORM: dict[str, str | Promise] = {
     "bad": _("Not working"),
 }
 
-PAGES = {"shared": SHARED, "chat": CHAT, "overview": OVERVIEW, "platform": PLATFORM}
+PASSKEYS: dict[str, str | Promise] = {
+    "unsupported": _("This browser is too old for passkeys. Update it, or sign in another way."),
+    "insecure": _(
+        "Passkeys need a real host name: open Custos as https://… or http://localhost, not by a number."
+    ),
+    "known": _("This device has a passkey for your account already."),
+    "cancelled": _("No passkey was used. Try again, or sign in another way."),
+    "failed": _("That did not work. Try again, or sign in another way."),
+}
+
+PAGES = {"passkeys": PASSKEYS, "shared": SHARED, "chat": CHAT, "overview": OVERVIEW, "platform": PLATFORM}
 
 
 def for_page(page: str) -> dict[str, str]:

@@ -1,13 +1,26 @@
 """Forms over services: what a service refuses is shown at the field at fault, and nothing typed is lost."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django import forms
 
 from tenants.errors import Refused
 
 T = TypeVar("T")
+
+
+class PageForm(forms.Form):
+    """A form whose fields look as those of every page. Draw them with `parts/field.html`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("auto_id", "id_%s")
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            if not isinstance(
+                field.widget, forms.CheckboxInput | forms.CheckboxSelectMultiple | forms.RadioSelect
+            ):
+                field.widget.attrs.setdefault("class", "input")
 
 
 class Failed:
@@ -24,3 +37,8 @@ def attempt(form: forms.Form, call: Callable[[], T]) -> T | Failed:
     except Refused as error:
         form.add_error(error.field if error.field in form.fields else None, error.message)
         return FAILED
+
+
+def status_of(form: forms.Form) -> int:
+    """The status of a page that shows this form: 422 when something in it was refused."""
+    return 422 if form.is_bound and form.errors else 200

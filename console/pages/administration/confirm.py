@@ -1,0 +1,46 @@
+"""The question before something that cannot be undone, or that many are affected by.
+
+A page of its own, and with scripts a dialog over the page that asked: links and forms with `data-dialog` open it there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django import forms
+from django.http import HttpResponse
+from django.shortcuts import render
+
+from console.pages.administration.forms import status_of
+from console.tenancy import TenantRequest
+
+CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """title: the question, naming what it is about. text: what happens then. names: whom or what it concerns.
+
+    hidden: (name, value) pairs sent along with the answer, to `action`; the answer has `confirmed` besides. form: what
+    must be chosen with it, if anything. back: where "Cancel" leads.
+    """
+
+    title: str
+    text: str
+    button: str
+    action: str
+    back: str
+    names: Sequence[str] = ()
+    hidden: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    form: forms.Form | None = None
+    is_danger: bool = True
+
+
+def ask(request: TenantRequest, question: Question) -> HttpResponse:
+    """The page that asks; 422 when the form in it was filled in wrongly."""
+    status = status_of(question.form) if question.form else 200
+    context = {"title": question.title, "question": question, "confirmed": CONFIRMED}
+    return render(request, "administration/confirm.html", context, status=status)
+
+
+def is_confirmed(request: TenantRequest) -> bool:
+    return request.method == "POST" and CONFIRMED in request.POST

@@ -1,0 +1,154 @@
+// The administration's pages work without this. With it: ticking rows, questions as dialogs, copying, and a word
+// before what was typed is lost.
+import { all, find, h, must, readJson } from "./lib/dom.ts";
+import { say, type Strings } from "./lib/text.ts";
+import { showLocalTimes } from "./lib/times.ts";
+import { toast } from "./lib/toast.ts";
+
+const strings = readJson<Strings>("administration-strings");
+
+/** [data-tick-all] ticks the rows of its form; [data-bulk] shows how many are, and nothing while none is. */
+function setUpTicks(form: HTMLFormElement): void {
+  const rows = all<HTMLInputElement>("tbody .tick input", form);
+  const whole = find<HTMLInputElement>("[data-tick-all]", form);
+  const bar = find("[data-bulk]", form);
+  let last = -1;
+
+  function show(): void {
+    const ticked = rows.filter((row) => row.checked).length;
+    if (bar) {
+      bar.hidden = ticked === 0;
+      must("[data-bulk-count]", bar).textContent = say(strings, "selected", { count: ticked });
+    }
+    if (!whole) return;
+    whole.checked = ticked > 0 && ticked === rows.length;
+    whole.indeterminate = ticked > 0 && ticked < rows.length;
+  }
+
+  whole?.addEventListener("change", () => {
+    for (const row of rows) row.checked = whole.checked;
+    show();
+  });
+  rows.forEach((row, index) =>
+    row.addEventListener("click", (event) => {
+      // With Shift, all between this one and the one before.
+      if (event.shiftKey && last >= 0) {
+        for (const between of rows.slice(Math.min(last, index), Math.max(last, index))) between.checked = row.checked;
+      }
+      last = index;
+      show();
+    }),
+  );
+  window.addEventListener("pageshow", show);
+  show();
+}
+
+/** The question of another page. XMLHttpRequest parses it without running anything, where a string would need trust. */
+function fetchQuestion(method: string, url: string, body: FormData | null): Promise<HTMLElement | null> {
+  return new Promise((resolve) => {
+    const request = new XMLHttpRequest();
+    request.open(method, url);
+    request.responseType = "document";
+    request.timeout = 10_000;
+    request.onload = () => resolve(request.responseXML?.querySelector<HTMLElement>("[data-confirm]") ?? null);
+    request.onerror = request.ontimeout = () => resolve(null);
+    request.send(body);
+  });
+}
+
+function openDialog(question: HTMLElement): void {
+  const content = document.importNode(question, true);
+  content.className = "";
+  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "confirm-title" }, content);
+  dialog.addEventListener("click", (event) => {
+    if (event.target !== dialog && !(event.target as Element).closest("[data-dialog-close]")) return;
+    event.preventDefault();
+    dialog.close();
+  });
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  showLocalTimes(dialog);
+  dialog.showModal();
+  find("input:not([type=hidden]), select, textarea", content)?.focus();
+}
+
+/** Links and forms with [data-dialog] lead to a page that asks; what it asks is asked here instead. */
+function setUpDialogs(): void {
+  document.addEventListener("click", (event) => {
+    const link = (event.target as Element).closest<HTMLAnchorElement>("a[data-dialog]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+    event.preventDefault();
+    void fetchQuestion("GET", link.href, null).then((question) => (question ? openDialog(question) : location.assign(link.href)));
+  });
+  for (const form of all<HTMLFormElement>("form[data-dialog]")) {
+    form.addEventListener("submit", (event) => {
+      const button = (event as SubmitEvent).submitter;
+      event.preventDefault();
+      void fetchQuestion("POST", form.action, new FormData(form, button)).then((question) => {
+        if (question) openDialog(question);
+        else resend(form, button);
+      });
+    });
+  }
+}
+
+/** Send the form as the browser would have: whatever is wrong is told by the page that comes. */
+function resend(form: HTMLFormElement, button: HTMLElement | null): void {
+  if (button instanceof HTMLButtonElement) form.append(h("input", { type: "hidden", name: button.name, value: button.value }));
+  form.submit();
+}
+
+/** form[data-guard]: leaving with changes that were not saved asks first. */
+function setUpGuards(): void {
+  const changed = new Set<HTMLFormElement>();
+  for (const form of all<HTMLFormElement>("form[data-guard]")) {
+    if (form.dataset.guard === "changed") changed.add(form); // The server sent back what was not saved.
+    form.addEventListener("input", () => changed.add(form));
+    form.addEventListener("reset", () => changed.delete(form));
+    form.addEventListener("submit", () => changed.delete(form));
+  }
+  window.addEventListener("beforeunload", (event) => {
+    if (changed.size) event.preventDefault();
+  });
+}
+
+/** [data-copy="selector"]: the text of that element, or the value of that input, to the clipboard. */
+function setUpCopying(): void {
+  for (const button of all<HTMLButtonElement>("[data-copy]")) {
+    button.addEventListener("click", () => {
+      const source = must(button.dataset.copy ?? "");
+      const text = source instanceof HTMLInputElement || source instanceof HTMLTextAreaElement ? source.value : source.textContent;
+      navigator.clipboard
+        .writeText(text ?? "")
+        .then(() => toast(say(strings, "copied")))
+        .catch(() => toast(say(strings, "copy_failed")));
+    });
+  }
+  for (const input of all<HTMLInputElement>(".secret input")) input.addEventListener("focus", () => input.select());
+}
+
+/** [data-duties]: ticking permissions of both duties says at once that no role may join them. */
+function setUpDuties(form: HTMLElement): void {
+  const hint = must("[data-duties-hint]", form);
+  const boxes = all<HTMLInputElement>("input[data-duty]", form);
+  const show = (): void => {
+    const duties = new Set(boxes.filter((box) => box.checked).map((box) => box.dataset.duty));
+    hint.hidden = duties.size < 2;
+  };
+  form.addEventListener("input", show);
+  show();
+}
+
+/** The tab of this page in sight, where the tabs are wider than the screen. */
+function showCurrentTab(): void {
+  const tab = find(".tabs [aria-current]");
+  const bar = tab?.closest(".tabs");
+  if (tab && bar) bar.scrollLeft = tab.offsetLeft - (bar.clientWidth - tab.offsetWidth) / 2;
+}
+
+for (const form of all<HTMLFormElement>("form:has([data-bulk])")) setUpTicks(form);
+setUpDialogs();
+setUpGuards();
+setUpCopying();
+for (const form of all("[data-duties]")) setUpDuties(form);
+showCurrentTab();
