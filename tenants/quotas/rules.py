@@ -1,0 +1,142 @@
+"""Which limits bind an actor."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+
+from tenants.actors import Actor
+from tenants.groups import group_ids_of
+from tenants.models import ApiKey, Group
+from tenants.quotas.models import Limit, Metric, SubjectKind
+from tenants.scope import tenant_scope
+
+CACHED_S = 1.0  # The longest that another process goes by a limit that was changed.
+_CACHED_MOST = 10_000
+_KEYS_MOST = 100  # Keys that followed one another by rotation.
+
+MINUTE = frozenset({Metric.REQUESTS_PER_MINUTE, Metric.TOKENS_PER_MINUTE})
+PERIOD = frozenset({Metric.TOKENS_PER_DAY, Metric.TOKENS_PER_MONTH})
+TOKENS = frozenset({Metric.TOKENS_PER_MINUTE, *PERIOD})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A limit as it binds one subject: `subject` is None for the tenant. `name` is a group's."""
+
+    limit_id: UUID
+    metric: Metric
+    kind: SubjectKind
+    subject: UUID | None
+    value: int
+    is_ceiling: bool = False
+    name: str = field(default="", compare=False)
+
+    @property
+    def counts_tokens(self) -> bool:
+        return self.metric in TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class _Subjects:
+    """Who an actor is to limits. `keys`: the actor's own and those it replaced, nearest first."""
+
+    user: UUID | None
+    keys: tuple[UUID, ...]
+
+
+_Entry = tuple[float, tuple[Rule, ...]]
+_cache: dict[tuple[UUID, UUID | None, UUID | None], _Entry] = {}
+
+
+def cached_rules(actor: Actor) -> tuple[Rule, ...] | None:
+    """The limits that bind the actor, where they were looked up a moment ago."""
+    entry = _cache.get(_key(actor))
+    return entry[1] if entry is not None and time.monotonic() - entry[0] < CACHED_S else None
+
+
+def rules_for(actor: Actor) -> tuple[Rule, ...]:
+    """The limits that bind the actor, each with its own counter. Opens the tenant's scope; one to five queries."""
+    found = cached_rules(actor)
+    if found is None:
+        asked = time.monotonic()
+        with tenant_scope(actor.tenant_id):
+            found = tuple(_load(actor))
+        if len(_cache) >= _CACHED_MOST:
+            _cache.clear()
+        _cache[_key(actor)] = asked, found
+    return found
+
+
+def forget(tenant_id: UUID) -> None:
+    """Look the tenant's limits up anew: now, and once more when the open transaction has changed them for others."""
+
+    def clear() -> None:
+        for key in [key for key in list(_cache) if key[0] == tenant_id]:
+            _cache.pop(key, None)
+
+    clear()
+    transaction.on_commit(clear)
+
+
+def rule_of(limit: Limit, name: str = "") -> Rule:
+    """The rule of a limit for its own subject."""
+    metric, kind = Metric(limit.metric), SubjectKind(limit.subject_kind)
+    return Rule(limit.pk, metric, kind, limit.subject_id, limit.value, limit.is_ceiling, name)
+
+
+def _key(actor: Actor) -> tuple[UUID, UUID | None, UUID | None]:
+    return actor.tenant_id, actor.user_id, actor.api_key_id
+
+
+def _load(actor: Actor) -> list[Rule]:
+    of = Q(subject_kind=SubjectKind.TENANT) | Q(subject_kind=SubjectKind.GROUP)
+    if actor.user_id is not None:
+        of |= Q(subject_kind=SubjectKind.MEMBER) & (Q(subject_id=None) | Q(subject_id=actor.user_id))
+    if actor.api_key_id is not None:
+        # Those of other keys come too: which of them this one replaced is looked up only when there are any.
+        of |= Q(subject_kind=SubjectKind.KEY)
+    limits = list(Limit.objects.filter(of).order_by("pk"))
+    by_kind = {kind: [each for each in limits if each.subject_kind == kind] for kind in SubjectKind}
+    rules = [rule_of(limit) for limit in by_kind[SubjectKind.TENANT]]
+    rules += _of_groups(actor, by_kind[SubjectKind.GROUP])
+    rules += _nearest(by_kind[SubjectKind.MEMBER], [actor.user_id] if actor.user_id else [])
+    if of_keys := by_kind[SubjectKind.KEY]:
+        rules += _nearest(of_keys, _lineage(actor.api_key_id))
+    return rules
+
+
+def _of_groups(actor: Actor, limits: list[Limit]) -> list[Rule]:
+    if not limits:
+        return []
+    groups = group_ids_of(actor.user_id)
+    own = [limit for limit in limits if limit.subject_id in groups]
+    names = dict(Group.objects.filter(pk__in=[each.subject_id for each in own]).values_list("pk", "name"))
+    return [rule_of(limit, names.get(limit.subject_id, "")) for limit in own]
+
+
+def _nearest(limits: list[Limit], subjects: list[UUID]) -> list[Rule]:
+    """Of each metric the first subject's limit that there is, or else the one for everybody, counted for the first."""
+    rules = []
+    for metric in Metric:
+        of_metric = {limit.subject_id: limit for limit in limits if limit.metric == metric}
+        own = next((of_metric[each] for each in subjects if each in of_metric), None)
+        if own is not None:
+            rules.append(rule_of(own))
+        elif subjects and None in of_metric:
+            limit = of_metric[None]
+            rules.append(Rule(limit.pk, metric, SubjectKind(limit.subject_kind), subjects[0], limit.value))
+    return rules
+
+
+def _lineage(key_id: UUID | None) -> list[UUID]:
+    """The key and those it replaced: a limit stays with a key that is rotated, and both draw on it."""
+    found: list[UUID] = []
+    while key_id is not None and key_id not in found and len(found) < _KEYS_MOST:
+        found.append(key_id)
+        key_id = ApiKey.objects.filter(pk=key_id).values_list("rotates_id", flat=True).first()
+    return found
