@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "guardian",
     "django_celery_beat",
     "tenants",
+    "tenants.quotas",
     "audit",
     "inference.registry",
     "console",
