@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 APPLICATION_ROLE = "custos_app"
@@ -39,6 +40,8 @@ class Environment:
     redis_url: str
     inference_url: str
     inference_precision: str
+    email_url: str
+    email_from: str
 
     @property
     def secrets_dir(self) -> Path:
@@ -72,6 +75,51 @@ def load() -> Environment:
         redis_url=value("REDIS_URL"),
         inference_url=value("CUSTOS_INFERENCE_URL"),
         inference_precision=_precision(value("CUSTOS_INFERENCE_PRECISION", PRECISIONS[0])),
+        email_url=value("CUSTOS_EMAIL_URL"),
+        email_from=value("CUSTOS_EMAIL_FROM", "Custos <custos@localhost>"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailServer:
+    """Where mail is handed over. starttls: encrypt after connecting; tls: from the first byte."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    starttls: bool
+    tls: bool
+
+
+MAIL_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+
+
+def mail_server(url: str) -> MailServer | None:
+    """The server of CUSTOS_EMAIL_URL, such as smtp+starttls://user:password@mail.example:587; None for "".
+
+    User and password are percent-encoded. Raises InvalidSetting.
+    """
+    if not url:
+        return None
+    wrong = InvalidSetting(
+        f"CUSTOS_EMAIL_URL is no address of a mail server; give one such as smtp+starttls://user:password@host:587 "
+        f"({', '.join(MAIL_PORTS)})"
+    )
+    try:
+        parts = urlsplit(url)
+        port = parts.port or MAIL_PORTS.get(parts.scheme, 0)
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in MAIL_PORTS or not parts.hostname:
+        raise wrong
+    return MailServer(
+        host=parts.hostname,
+        port=port,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        starttls=parts.scheme == "smtp+starttls",
+        tls=parts.scheme == "smtps",
     )
 
 

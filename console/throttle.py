@@ -27,6 +27,12 @@ def succeeded(*, email: str, address: str) -> None:
         cache.decr(of_address)
 
 
+def forgive(*, email: str) -> None:
+    """Clear the account's failures, as after its password was set anew by mail."""
+    of_account, _of_address = _limits(email, "")
+    cache.delete(of_account)
+
+
 def _count(key: str) -> int:
     cache.add(key, 0, timeout=WINDOW_S)
     try:

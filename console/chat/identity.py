@@ -16,6 +16,7 @@ from django.http import HttpRequest
 from django.utils import translation
 from django.utils.translation.trans_real import get_supported_language_variant, parse_accept_lang_header
 
+from console.sign_in import entry
 from console.tenancy import session_reference
 from inference.generation.revocation import withdrawn
 from tenants import clock
@@ -30,11 +31,15 @@ class SignedOut(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """An actor together with the session that proves it; `credential` changes with the password."""
+    """An actor together with the session that proves it; `credential` changes with the password.
+
+    is_strong: the session showed a second factor.
+    """
 
     actor: Actor
     session_key: str
     credential: str
+    is_strong: bool = False
 
 
 def identify(*, session_key: str | None, tenant_slug: str, address: str = "") -> Visitor:
@@ -52,7 +57,10 @@ def identify(*, session_key: str | None, tenant_slug: str, address: str = "") ->
         address=address,
     )
     require(actor, CHAT_USE)
-    return Visitor(actor, session_key, user.get_session_auth_hash())
+    if entry.step_before(session=session, user=user, tenant_id=actor.tenant_id) is not None:
+        raise NotVisible("sign-in")  # the page says what is missing; the socket stays shut until it is done
+    is_strong = entry.used_second_factor(session, user)
+    return Visitor(actor, session_key, user.get_session_auth_hash(), is_strong)
 
 
 def no_longer_valid(visitors: Collection[Visitor]) -> dict[Visitor, type[Exception]]:
@@ -72,7 +80,20 @@ def no_longer_valid(visitors: Collection[Visitor]) -> dict[Visitor, type[Excepti
     }
     lost = withdrawn((v.actor, CHAT_USE) for v in visitors if v not in gone)
     gone.update({v: NotVisible for v in visitors if (v.actor, CHAT_USE) in lost})
+    gone.update(dict.fromkeys(_too_weak([v for v in visitors if v not in gone]), NotVisible))
     return gone
+
+
+def _too_weak(visitors: list[Visitor]) -> list[Visitor]:
+    """Those in tenants that require a second factor by now, who showed none or have none any more."""
+    tenants = {visitor.actor.tenant_id for visitor in visitors}
+    strict = {tenant_id for tenant_id in tenants if entry.requires_second_factor(tenant_id)}
+    asked = [visitor for visitor in visitors if visitor.actor.tenant_id in strict]
+    if not asked:
+        return []
+    people = {visitor.actor.user_id for visitor in asked if visitor.actor.user_id}
+    able = entry.people_with_second_factor(people)
+    return [v for v in asked if not (v.is_strong and v.actor.user_id in able)]
 
 
 def language_of(scope: dict[str, Any]) -> str:

@@ -18,6 +18,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return render(request, "404.html", status=404)
 
 
+def too_many(request: HttpRequest) -> HttpResponse:
+    """Somebody, or their address, asked too often for something that is counted."""
+    return render(request, "429.html", status=429)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     # Without the request: whatever failed may be what its context processors need.
     return HttpResponse(render_to_string("500.html"), status=500)

@@ -3,12 +3,10 @@
 from django.urls import include, path
 from django.views.i18n import set_language
 
-from console.pages import account, audit, home, overview, platform
+from console.pages import audit, home, overview, platform
 
 urlpatterns = [
     path("", home.home, name="home"),
-    path("signin/", account.sign_in, name="signin"),
-    path("signout/", account.sign_out, name="signout"),
     path("language/", set_language, name="set_language"),
     path("platform/", platform.page, name="platform"),
     path("platform/data", platform.data, name="platform_data"),

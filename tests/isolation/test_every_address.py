@@ -19,6 +19,7 @@ from console.chat import access, sealing
 from console.chat.models import Conversation
 from console.chat.routing import websocket_urlpatterns
 from console.routing import application
+from console.sign_in.services import create_provider
 from inference.registry.models import Route
 from inference.registry.services import ensure_default_registry, ensure_default_route
 from tenants.access import create_api_key
@@ -56,6 +57,7 @@ SEEING_FIGURES = _roles("owner", "administrator", "operator", "auditor")
 ADMINISTERING = _roles("owner", "administrator")
 SEEING_ADMINISTRATION = ADMINISTERING | {"auditor"}
 EVERYBODY = CHATTING | SEEING_FIGURES | {"reviewer"}
+ANYBODY = _roles(ANYONE)
 
 # Of a tenant: for everybody but those named, a 404.
 TENANT_ADDRESSES = {
@@ -68,6 +70,24 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", _roles("reviewer", "auditor")),
     "t/<slug:slug>/audit/<uuid:request_id>/": Address(
         "/t/acme-bank/audit/{record}/", _roles("reviewer", "auditor")
+    ),
+    "t/<slug:slug>/administration/sign-in/": Address(
+        "/t/acme-bank/administration/sign-in/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/sign-in/second-factor": Address(
+        "/t/acme-bank/administration/sign-in/second-factor", ADMINISTERING, "post", {"required": "no"}, 302
+    ),
+    "t/<slug:slug>/administration/sign-in/add/": Address(
+        "/t/acme-bank/administration/sign-in/add/", ADMINISTERING
+    ),
+    "t/<slug:slug>/administration/sign-in/<uuid:provider_id>/": Address(
+        "/t/acme-bank/administration/sign-in/{provider}/", ADMINISTERING
+    ),
+    "t/<slug:slug>/administration/sign-in/<uuid:provider_id>/delete/": Address(
+        "/t/acme-bank/administration/sign-in/{provider}/delete/", ADMINISTERING
+    ),
+    "t/<slug:slug>/administration/sign-in/<uuid:provider_id>/test": Address(
+        "/t/acme-bank/administration/sign-in/{provider}/test", ADMINISTERING, "post", expected=302
     ),
     "t/<slug:slug>/chat/": Address("/t/acme-bank/chat/", CHATTING),
     "t/<slug:slug>/chat/<uuid:conversation>/": Address("/t/acme-bank/chat/{conversation}/", _roles(ASKER)),
@@ -88,7 +108,60 @@ PLATFORM_ADDRESSES = {
 }
 
 # Hold nothing of a tenant and answer anyone.
-OPEN_ADDRESSES = {"", "signin/", "signout/", "language/", "healthz", "readyz"}
+OPEN_ADDRESSES = {
+    "",
+    "signin/",
+    "signin/second-factor/",
+    "signin/start-again/",
+    "signin/passkey/",
+    "signin/sso/",
+    "signin/sso/<slug:slug>/",
+    "signin/sso/<slug:slug>/<slug:provider_slug>/",
+    "signin/sso/<slug:slug>/<slug:provider_slug>/callback/",
+    "signin/forgotten/",
+    "signin/forgotten/sent/",
+    "signin/forgotten/done/",
+    "^signin/forgotten/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
+    "invitation/<slug:slug>/<str:token>/",
+    "signout/",
+    "language/",
+    "healthz",
+    "readyz",
+}
+
+# Of whoever is signed in, about themselves; everybody else is sent to sign in.
+ACCOUNT_ADDRESSES = {
+    "account/": Address("/account/", ANYBODY),
+    "account/changed/": Address("/account/changed/", ANYBODY),
+    "account/profile": Address("/account/profile", ANYBODY, "post"),
+    "account/avatar": Address("/account/avatar", ANYBODY, "post"),
+    "account/avatar/<uuid:user_id>": Address(f"/account/avatar/{uuid7()}", ANYBODY),
+    "account/password/": Address("/account/password/", ANYBODY),
+    "account/email/": Address("/account/email/", ANYBODY),
+    "account/email/<str:token>/": Address("/account/email/token/", ANYBODY),
+    "account/sessions/<int:session_id>/end": Address("/account/sessions/1/end", ANYBODY, "post"),
+    "account/sessions/end-others": Address("/account/sessions/end-others", ANYBODY, "post"),
+    "account/confirm/": Address("/account/confirm/", ANYBODY),
+    "account/confirm/code/": Address("/account/confirm/code/", ANYBODY),
+    "account/confirm/passkey/": Address("/account/confirm/passkey/", ANYBODY),
+    "account/second-factor/": Address("/account/second-factor/", ANYBODY),
+    "account/authenticator/": Address("/account/authenticator/", ANYBODY),
+    "account/authenticator/remove/": Address("/account/authenticator/remove/", ANYBODY),
+    "account/recovery-codes/": Address("/account/recovery-codes/", ANYBODY),
+    "account/recovery-codes/new/": Address("/account/recovery-codes/new/", ANYBODY),
+    "account/passkeys/add/": Address("/account/passkeys/add/", ANYBODY),
+    "account/passkeys/<int:pk>/rename/": Address("/account/passkeys/1/rename/", ANYBODY),
+    "account/passkeys/<int:pk>/remove/": Address("/account/passkeys/1/remove/", ANYBODY),
+}
+
+# Django's admin: for nobody without a second factor, platform administrators included (tests/sign_in/test_emergency.py).
+EMERGENCY_ADDRESSES = {
+    "emergency/": "/emergency/",
+    "emergency/tenants/user/": "/emergency/tenants/user/",
+    "emergency/tenants/user/<path:object_id>/change/": f"/emergency/tenants/user/{uuid7()}/change/",
+    "emergency/tenants/tenant/": "/emergency/tenants/tenant/",
+    "emergency/tenants/tenant/<path:object_id>/change/": f"/emergency/tenants/tenant/{uuid7()}/change/",
+}
 
 # Answer to keys, not to sessions: see TestKeys.
 KEY_POSTS = {
@@ -140,7 +213,24 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
         **{role: getattr(acme, role) for role in Role.values},
         ASKER: asker,
     }
-    return World(acme, north, everybody, {"conversation": conversation, "record": handle})
+    provider = _provider(acme)
+    return World(
+        acme, north, everybody, {"conversation": conversation, "record": handle, "provider": provider}
+    )
+
+
+def _provider(company: Company) -> Any:
+    with tenant_scope(company.tenant.pk):
+        row = create_provider(
+            actor=company.actor(company.administrator),
+            slug="login",
+            name="Company login",
+            issuer="http://127.0.0.1:9",
+            client_id="custos",
+            client_secret="a secret",
+            domains=["acme-bank.example"],
+        )
+    return row.pk
 
 
 def _conversation(company: Company, owner: User) -> Any:
@@ -179,8 +269,29 @@ def _patterns(resolver: URLResolver, prefix: str = "") -> Iterator[str]:
 
 
 def test_every_url_pattern_is_in_a_table() -> None:
-    known = {*TENANT_ADDRESSES, *PLATFORM_ADDRESSES, *OPEN_ADDRESSES, *KEY_ADDRESSES}
+    known = {
+        *TENANT_ADDRESSES,
+        *PLATFORM_ADDRESSES,
+        *OPEN_ADDRESSES,
+        *ACCOUNT_ADDRESSES,
+        *EMERGENCY_ADDRESSES,
+        *KEY_ADDRESSES,
+    }
     assert set(_patterns(get_resolver())) == known
+
+
+@pytest.mark.parametrize("pattern", ACCOUNT_ADDRESSES)
+def test_an_account_is_only_for_whoever_is_signed_in(pattern: str, db: None) -> None:
+    address = ACCOUNT_ADDRESSES[pattern]
+    answer = getattr(Client(), address.method)(address.path, address.data)
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith("/signin/?next=")
+
+
+def test_the_emergency_admin_is_nowhere(world: World) -> None:
+    for who in world.everybody:
+        for path in EMERGENCY_ADDRESSES.values():
+            assert world.status(who, Address(path, _roles())) == 404, f"{who} at {path}"
 
 
 def test_every_websocket_is_in_a_table() -> None:
@@ -203,7 +314,11 @@ def test_only_those_who_may_find_anything_there(world: World, pattern: str) -> N
 
 
 def test_the_other_tenants_people_do_not_find_it_in_their_own_tenant_either(world: World) -> None:
-    paths = ["/t/north-fund/chat/{conversation}/", "/t/north-fund/audit/{record}/"]
+    paths = [
+        "/t/north-fund/chat/{conversation}/",
+        "/t/north-fund/audit/{record}/",
+        "/t/north-fund/administration/sign-in/{provider}/",
+    ]
     for who in (
         "the other tenant's administrator",
         "the other tenant's member",

@@ -7,21 +7,10 @@ from django.test import Client
 
 from console import throttle
 from tenants.models import User
-from tests.conftest import PASSWORD, Company
+from tests.conftest import Company
+from tests.sign_in.conftest import sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def unbraked(acme: Company) -> None:
-    """Counters live in Valkey, which outlives a test."""
-    from django.core.cache import cache
-
-    cache.clear()
-
-
-def sign_in(client: Client, email: str, password: str = PASSWORD, **more: str):  # type: ignore[no-untyped-def]
-    return client.post("/signin/", {"email": email, "password": password, **more})
 
 
 def test_the_right_password_opens_the_door(acme: Company, client: Client) -> None:

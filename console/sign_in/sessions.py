@@ -1,0 +1,129 @@
+"""A person's sessions: where they are signed in, and ending one or all others.
+
+An ended session is deleted, and the watcher of sockets (console/chat/revocation.py) closes its sockets within a second.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from allauth.usersessions.models import UserSession
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from console.sign_in.changes import client_address, record_account_change
+from console.sign_in.entry import PROVIDER_TENANT, records
+from tenants import clock
+from tenants.models import User
+
+# Browser and system as people name them; the first that a user agent mentions counts.
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR", "Opera"),
+    ("Firefox", "Firefox"),
+    ("Chrome", "Chrome"),
+    ("Safari", "Safari"),
+)
+_SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signed:
+    """A session to show: `id` names it in addresses; it is not the key."""
+
+    id: int
+    device: str
+    address: str
+    created: datetime
+    last_seen: datetime
+    is_current: bool
+
+
+def remember(request: HttpRequest) -> None:
+    """Note when and from where the request's session was used; nothing for visitors."""
+    user, key = request.user, request.session.session_key
+    if not isinstance(user, User) or not key:
+        return
+    agent = request.META.get("HTTP_USER_AGENT", "")[:200]
+    seen = {"ip": client_address(request) or "0.0.0.0", "user_agent": agent, "last_seen_at": clock.now()}
+    # A session that ended while it was used must not come back to the list.
+    if Session.objects.filter(session_key=key).exists():
+        UserSession.objects.update_or_create(
+            session_key=key, defaults={**seen, "user": user, "data": _provider(request, user)}
+        )
+
+
+def of_person(user: User, *, current_key: str | None) -> list[Signed]:
+    """Where the person is signed in now, last used first."""
+    rows = list(UserSession.objects.filter(user=user).order_by("-last_seen_at"))
+    keys = [row.session_key for row in rows]
+    live = set(
+        Session.objects.filter(session_key__in=keys, expire_date__gt=clock.now()).values_list(
+            "session_key", flat=True
+        )
+    )
+    return [
+        Signed(
+            id=row.pk,
+            device=device(row.user_agent),
+            address=row.ip,
+            created=row.created_at,
+            last_seen=row.last_seen_at,
+            is_current=row.session_key == current_key,
+        )
+        for row in rows
+        if row.session_key in live
+    ]
+
+
+def end(user: User, session_id: int) -> bool:
+    """End one of the person's sessions; False when they have none of this id."""
+    return _end(user, UserSession.objects.filter(user=user, pk=session_id), "one") > 0
+
+
+def end_others(user: User, *, current_key: str | None) -> int:
+    """End all sessions of the person but the current one; how many there were."""
+    return _end(user, UserSession.objects.filter(user=user).exclude(session_key=current_key or ""), "others")
+
+
+def end_those_of_provider(provider: str) -> int:
+    """End every session that was signed in with an identity provider, by its id in SocialAccount.provider."""
+    keys = list(UserSession.objects.filter(data__provider=provider).values_list("session_key", flat=True))
+    Session.objects.filter(session_key__in=keys).delete()
+    UserSession.objects.filter(session_key__in=keys).delete()
+    return len(keys)
+
+
+@transaction.atomic
+def _end(user: User, rows, which: str) -> int:  # type: ignore[no-untyped-def]  # a queryset of UserSession
+    keys = list(rows.values_list("session_key", flat=True))
+    if keys:
+        Session.objects.filter(session_key__in=keys).delete()
+        rows.delete()
+        record_account_change(user, "account.sessions_ended", detail={"which": which, "count": len(keys)})
+    return len(keys)
+
+
+def _provider(request: HttpRequest, user: User) -> dict[str, str]:
+    if PROVIDER_TENANT not in request.session:
+        return {}
+    used = [record["provider"] for record in records(request.session, user) if "provider" in record]
+    return {"provider": used[-1]} if used else {}
+
+
+def device(user_agent: str) -> str:
+    """What people call the device of a user agent, such as "Firefox on Windows"."""
+    browser = next((name for sign, name in _BROWSERS if re.search(rf"\b{sign}", user_agent)), "")
+    system = next((name for sign, name in _SYSTEMS if sign in user_agent), "")
+    if browser and system:
+        return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}
+    return browser or system or _("Unknown device")

@@ -1,0 +1,39 @@
+"""What follows from changes that django-allauth makes: they are recorded, in the transaction that makes them."""
+
+from typing import Any
+
+from allauth.account.signals import password_reset
+from allauth.mfa.models import Authenticator
+from django.db.models.signals import post_delete, post_save
+
+from console import throttle
+from console.sign_in.changes import record_account_change
+from tenants.models import User
+
+
+def connect() -> None:
+    post_save.connect(_factor_added, sender=Authenticator, dispatch_uid="sign_in factor added")
+    post_delete.connect(_factor_removed, sender=Authenticator, dispatch_uid="sign_in factor removed")
+    password_reset.connect(_password_reset, dispatch_uid="sign_in password reset")
+
+
+def _factor_added(instance: Authenticator, created: bool, **_: Any) -> None:
+    if created:
+        _record(instance, "account.second_factor_added")
+
+
+def _factor_removed(instance: Authenticator, origin: Any = None, **_: Any) -> None:
+    # With the person themselves goes everything; there is nobody left whose account would change.
+    if not isinstance(origin, User):
+        _record(instance, "account.second_factor_removed")
+
+
+def _record(instance: Authenticator, kind: str) -> None:
+    user = instance.user
+    assert isinstance(user, User)
+    record_account_change(user, kind, detail={"type": str(instance.type)})
+
+
+def _password_reset(user: User, **_: Any) -> None:
+    """Who could read the mail and chose a new password need not wait for the brake."""
+    throttle.forgive(email=user.email)

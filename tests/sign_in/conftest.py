@@ -1,0 +1,53 @@
+"""What the tests of signing in share: fresh counters, English, browsers, and an authenticator app."""
+
+from collections.abc import Callable
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from django.core.cache import cache
+from django.test import Client
+from django.utils import translation
+
+from tenants.models import User
+from tests.conftest import PASSWORD, Company
+
+SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+
+@pytest.fixture(autouse=True)
+def unbraked() -> None:
+    """Counters live in Valkey, which outlives a test."""
+    cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def english() -> None:
+    translation.activate("en")
+
+
+@pytest.fixture
+def member_browser(acme: Company, client_of: Callable[[User], Client]) -> Client:
+    return client_of(acme.member)
+
+
+def sign_in(client: Client, email: str, password: str = PASSWORD, **more: str):  # type: ignore[no-untyped-def]
+    return client.post("/signin/", {"email": email, "password": password, **more})
+
+
+def add_authenticator_app(user: User) -> Authenticator:
+    return TOTP.activate(user, SECRET).instance
+
+
+def code_now(secret: str = SECRET) -> str:
+    """What the authenticator app shows now. A code counts once, so each test forgets those used before."""
+    counter = list(yield_hotp_counters_from_time())[1]
+    return format_hotp_value(hotp_value(secret, counter))
+
+
+def sign_in_with_code(client: Client, user: User) -> None:
+    """Sign in by password and then by the code of the authenticator app."""
+    assert sign_in(client, user.email).headers["Location"] == "/signin/second-factor/"
+    cache.clear()
+    answer = client.post("/signin/second-factor/", {"code": code_now()})
+    assert answer.status_code == 302, answer.text
