@@ -11,6 +11,7 @@ urlpatterns = [
     path("metrics", operations.metrics, name="metrics"),
     path("metrics/inference", operations.inference_metrics, name="inference_metrics"),
     path("v1/", include("console.api.urls")),
+    path("api/", include("console.management_api.urls")),
     path("t/<slug:slug>/chat/", include("console.chat.urls")),
     path("emergency/", emergency.site.urls),
     path("", include("console.sign_in.urls")),
