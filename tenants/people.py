@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
-from tenants import clock, words
+from tenants import clock, grants, words
 from tenants.actors import Actor, NotVisible, permissions_of
 from tenants.changes import record_change
 from tenants.custom_roles import roles
@@ -160,6 +160,25 @@ def renew_invitation(*, actor: Actor, invitation_id: UUID) -> tuple[Invitation, 
         actor, "invitation.renewed", subject_id=invitation.pk, before=before, after=after, detail=detail
     )
     return invitation, token
+
+
+def links_to_send(*, invitation_ids: Collection[UUID]) -> list[tuple[Invitation, str]]:
+    """For those of these that are open and never went out by e-mail: a fresh token each.
+
+    Tokens of many invitations are made when they are sent, so that none waits in a queue.
+    """
+    rows = Invitation.objects.select_for_update(of=("self",)).select_related("tenant", "invited_by").order_by("pk")
+    waiting = rows.filter(
+        pk__in=invitation_ids, sent=None, accepted=None, revoked=None, expires__gt=clock.now()
+    )
+    found = [(invitation, invitation.set_new_token()) for invitation in waiting]
+    Invitation.objects.bulk_update([invitation for invitation, _token in found], ["token_hash"])
+    return found
+
+
+def mark_sent(*, invitation_ids: Collection[UUID]) -> None:
+    """Their links have gone out by e-mail."""
+    Invitation.objects.filter(pk__in=invitation_ids).update(sent=clock.now())
 
 
 def revoke_invitation(*, actor: Actor, invitation_id: UUID) -> None:
@@ -357,7 +376,8 @@ def _require_another_owner(membership: Membership) -> None:
 def _end(actor: Actor, membership: Membership, kind: str) -> None:
     _require_another_owner(membership)
     ApiKey.objects.filter(user_id=membership.user_id, revoked=None).update(revoked=clock.now())
-    _record(actor, kind, membership, before={"role": membership.role})
+    shared = grants.drop_shares(user_id=membership.user_id)
+    _record(actor, kind, membership, before={"role": membership.role, "shared_objects": shared})
     membership.delete()
 
 

@@ -111,6 +111,7 @@ class Invitation(TenantModel):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
     created = models.DateTimeField(default=clock.now, editable=False)
+    sent = models.DateTimeField(null=True, editable=False, help_text="When its link went out by e-mail.")
     expires = models.DateTimeField()
     accepted = models.DateTimeField(null=True, editable=False)
     revoked = models.DateTimeField(null=True, editable=False)
