@@ -28,17 +28,17 @@ class Permission(BaseModel):
 
 
 class RoleOut(BaseModel):
-    """`code` is what members hold. Built-in roles have no `id` and cannot be changed."""
+    """`slug` is what members hold. Built-in roles have no `id` and cannot be changed."""
 
     id: UUID | None
-    code: str
+    slug: str
     name: str
     description: str
     permissions: list[str]
 
 
 class NewRole(Input):
-    code: Code = Field(description="2 to 50 small letters, digits and single hyphens.")
+    slug: Code = Field(description="2 to 50 small letters, digits and single hyphens.")
     name: Word
     description: Text = ""
     permissions: list[Code] = Field(max_length=len(CATALOGUE))
@@ -72,7 +72,7 @@ def list_roles(request: ManagementRequest) -> list[RoleOut]:
 def create_role(request: ManagementRequest, body: NewRole) -> RoleOut:
     made = custom_roles.create_role(
         actor=request.auth,
-        slug=body.code,
+        slug=body.slug,
         name=body.name,
         description=body.description,
         permissions=body.permissions,
@@ -95,10 +95,10 @@ def delete_role(request: ManagementRequest, role_id: UUID) -> None:
 
 def _built_in(role: Role) -> RoleOut:
     held = sorted(PERMISSIONS[role])
-    return RoleOut(id=None, code=role.value, name=str(role.label), description="", permissions=held)
+    return RoleOut(id=None, slug=role.value, name=str(role.label), description="", permissions=held)
 
 
 def _own(row: CustomRole) -> RoleOut:
     return RoleOut(
-        id=row.pk, code=row.slug, name=row.name, description=row.description, permissions=row.permissions
+        id=row.pk, slug=row.slug, name=row.name, description=row.description, permissions=row.permissions
     )

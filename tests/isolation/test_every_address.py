@@ -28,6 +28,7 @@ from tenants.models import Membership, User
 from tenants.roles import Role
 from tenants.scope import tenant_scope
 from tests.conftest import Company, make_user
+from tests.isolation import operations
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -123,6 +124,9 @@ OPEN_ADDRESSES = {
     "signin/forgotten/done/",
     "^signin/forgotten/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
     "invitation/<slug:slug>/<str:token>/",
+    "api/",
+    "api/docs",
+    "api/openapi.json",
     "signout/",
     "language/",
     "healthz",
@@ -276,6 +280,7 @@ def test_every_url_pattern_is_in_a_table() -> None:
         *ACCOUNT_ADDRESSES,
         *EMERGENCY_ADDRESSES,
         *KEY_ADDRESSES,
+        *operations.patterns(),
     }
     assert set(_patterns(get_resolver())) == known
 

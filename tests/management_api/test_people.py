@@ -113,15 +113,15 @@ class TestGroups:
 
 class TestRoles:
     def test_makes_changes_and_deletes_one(self, api: Caller) -> None:
-        made = api.post("/roles", code="trader", name="Trader", permissions=["chat.use"]).json()
+        made = api.post("/roles", slug="trader", name="Trader", permissions=["chat.use"]).json()
         changed = api.patch(f"/roles/{made['id']}", permissions=["chat.use", "api.use"]).json()
         assert changed["permissions"] == ["api.use", "chat.use"]
-        assert [each["code"] for each in api.get("/roles").json()] == [*Role.values, "trader"]
+        assert [each["slug"] for each in api.get("/roles").json()] == [*Role.values, "trader"]
         assert api.delete(f"/roles/{made['id']}").status_code == 204
 
     def test_joined_duties_are_named_at_their_field(self, api: Caller) -> None:
         wanted = ["people.manage", "audit.read"]
-        answer = api.post("/roles", code="both", name="Both", permissions=wanted)
+        answer = api.post("/roles", slug="both", name="Both", permissions=wanted)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "permissions")
 
     def test_the_catalogue_is_there(self, api: Caller) -> None:

@@ -1,0 +1,124 @@
+"""Every operation of the management API as a case: how it is asked, and what the other tenant's key gets for it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tenants import custom_roles, groups, keys, people
+from tenants.models import Membership
+from tenants.scope import tenant_scope
+from tests.conftest import Company
+
+Things = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`body` may name things of the first tenant. foreign: the answer for the other tenant's key."""
+
+    expected: int = 200
+    foreign: int = 404
+    body: Callable[[Things], dict[str, Any]] = field(default=lambda things: {})
+
+
+def _listing(**body: Any) -> Case:
+    """Something of the key's own tenant: the other's key is answered too, with nothing of the first's in it."""
+    return Case(foreign=200, body=lambda things: body)
+
+
+def _making(**body: Any) -> Case:
+    return Case(expected=201, foreign=201, body=lambda things: body)
+
+
+def _changing(expected: int = 200, **body: Any) -> Case:
+    return Case(expected=expected, body=lambda things: body)
+
+
+CASES = {
+    "get tenant": _listing(),
+    "patch tenant": _listing(accent="rose"),
+    "post tenant/archive": _listing(),
+    "post tenant/deletion": Case(foreign=422, body=lambda things: {"confirm_slug": "acme-bank"}),
+    "get members": _listing(),
+    "post members/import": _listing(rows=[{"email": "x@new.example"}]),
+    "get members/<uuid:member_id>": _changing(),
+    "patch members/<uuid:member_id>": _changing(role="curator"),
+    "post members/<uuid:member_id>/disable": _changing(),
+    "post members/<uuid:member_id>/enable": _changing(),
+    "delete members/<uuid:member_id>": _changing(204),
+    "get invitations": _listing(),
+    "post invitations": Case(
+        expected=201,
+        foreign=422,
+        body=lambda things: {"email": "x@new.example", "group_ids": [things["group_id"]]},
+    ),
+    "post invitations/<uuid:invitation_id>/renew": _changing(),
+    "delete invitations/<uuid:invitation_id>": _changing(204),
+    "get groups": _listing(),
+    "post groups": Case(
+        expected=201, foreign=422, body=lambda things: {"name": "New", "parent_id": things["group_id"]}
+    ),
+    "get groups/<uuid:group_id>": _changing(),
+    "patch groups/<uuid:group_id>": _changing(name="Renamed"),
+    "delete groups/<uuid:group_id>": _changing(204),
+    "get groups/<uuid:group_id>/members": _changing(),
+    "post groups/<uuid:group_id>/members": Case(body=lambda things: {"member_ids": [things["member_id"]]}),
+    "delete groups/<uuid:group_id>/members/<uuid:member_id>": _changing(204),
+    "get permissions": _listing(),
+    "get roles": _listing(),
+    "post roles": _making(slug="broker", name="Broker", permissions=["chat.use"]),
+    "patch roles/<uuid:role_id>": _changing(name="Renamed"),
+    "delete roles/<uuid:role_id>": _changing(204),
+    "get service-accounts": _listing(),
+    "post service-accounts": _making(name="New"),
+    "get service-accounts/<uuid:account_id>": _changing(),
+    "patch service-accounts/<uuid:account_id>": _changing(description="New"),
+    "post service-accounts/<uuid:account_id>/disable": _changing(),
+    "post service-accounts/<uuid:account_id>/enable": _changing(),
+    "get keys": _listing(),
+    "post keys": Case(
+        expected=201, body=lambda things: {"name": "New", "service_account_id": things["account_id"]}
+    ),
+    "get keys/<uuid:key_id>": _changing(),
+    "post keys/<uuid:key_id>/rotate": _changing(201),
+    "delete keys/<uuid:key_id>": _changing(204),
+}
+
+
+def make_things(company: Company) -> Things:
+    """One object of the tenant for each parameter of an address, named as the parameter is."""
+    actor = company.actor(company.owner)
+    with tenant_scope(company.tenant.pk):
+        member = Membership.objects.get(user=company.member).pk
+        invitation, _token = people.invite(actor=actor, email=f"guest@{company.tenant.slug}.example")
+        group = groups.create_group(actor=actor, name="Desk", membership_ids=[member])
+        role = custom_roles.create_role(actor=actor, slug="trader", name="Trader", permissions=["chat.use"])
+        account = keys.create_service_account(actor=actor, name="Reports")
+        key, _text = keys.create_key(actor=actor, name="reports", service_account_id=account.pk)
+    found = {
+        "member_id": member,
+        "invitation_id": invitation.pk,
+        "group_id": group.pk,
+        "role_id": role.pk,
+        "account_id": account.pk,
+        "key_id": key.pk,
+    }
+    return {name: str(value) for name, value in found.items()}
+
+
+def patterns() -> set[str]:
+    """The cases' URL patterns, as the resolver writes them: with Ninja's own converter of ids."""
+    return {f"api/v1/{name.partition(' ')[2]}".replace("<uuid:", "<uuidstr:") for name in CASES}
+
+
+def documented(name: str) -> tuple[str, str]:
+    """(method, path) of a case as the OpenAPI document writes them."""
+    method, _space, path = name.partition(" ")
+    return method, re.sub(r"<\w+:(\w+)>", r"{\1}", f"/api/v1/{path}")
+
+
+def address(name: str, things: Things) -> tuple[str, str]:
+    """(method, path below /api/v1) of a case for these things."""
+    method, path = documented(name)
+    return method, path.removeprefix("/api/v1").format(**things)
