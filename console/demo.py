@@ -6,6 +6,7 @@ from django.db import transaction
 
 from console import environment
 from inference.registry.services import ensure_default_registry, ensure_default_route
+from tenants import lifecycle
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
 from tenants.scope import tenant_scope
@@ -37,6 +38,7 @@ def seed() -> str | None:
         ensure_default_registry()
         for slug, name in TENANTS.items():
             tenant, _ = Tenant.objects.get_or_create(slug=slug, defaults={"name": name})
+            lifecycle.furnish(tenant)
             made += [_person(tenant, role, password, chosen is not None) for role in Role]
             with tenant_scope(tenant.pk):
                 ensure_default_route()

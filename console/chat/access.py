@@ -9,12 +9,14 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from console.chat.models import Conversation, Message
+from console.chat.models import CONVERSATIONS, Conversation, Message
 from tenants import access
-from tenants.access import Actor, NotVisible
+from tenants.access import Actor, Level, Need, NotVisible
 from tenants.roles import CHAT_USE
 
-VIEW, CHANGE, DELETE = "view_conversation", "change_conversation", "delete_conversation"
+VIEW, CHANGE, DELETE = (
+    CONVERSATIONS.permission(level) for level in (Level.VIEWER, Level.EDITOR, Level.OWNER)
+)
 
 
 def access_conversation(actor: Actor, conversation_id: UUID, permission: str = VIEW) -> Conversation:
@@ -39,9 +41,14 @@ def access_generation(actor: Actor, generation_id: UUID, permission: str = VIEW)
     return answer
 
 
+def need(conversation_id: UUID, permission: str) -> Need:
+    """What reading or writing in a conversation depends on, while it lasts."""
+    return Need(Conversation, conversation_id, permission)
+
+
 def grant_to_owner(conversation: Conversation) -> None:
-    """The owner may read, change and delete what they started."""
-    access.grant(user_id=conversation.owner_id, obj=conversation, permissions=[VIEW, CHANGE, DELETE])
+    """The owner may read, change, delete and share what they started."""
+    access.put_grant(conversation, conversation.owner, Level.OWNER)
 
 
 def _of_tenant(actor: Actor) -> QuerySet[Conversation]:

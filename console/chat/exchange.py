@@ -23,7 +23,7 @@ from console.chat.models import Message
 from inference.client import Delta
 from inference.generation import run, running, stream
 from inference.generation.run import Ending, Order
-from tenants.access import Actor, NotVisible
+from tenants.access import Actor, Need, NotVisible
 from tenants.database import in_database
 from tenants.roles import CHAT_USE
 from tenants.scope import tenant_scope
@@ -89,6 +89,7 @@ async def _carry_out(
         resolved=plan.resolved,
         conversation_id=plan.conversation_id,
         client_address=client_address,
+        needs=frozenset({access.need(plan.conversation_id, access.CHANGE)}),
         arrived=arrived,
     )
     generation = await run.begin(order, StreamSink(order.key))
@@ -129,6 +130,15 @@ async def stop_everywhere(tenant_id: UUID, generation_id: UUID) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Admitted:
+    """Somebody who may read an answer, for as long as they may read its conversation; `admit` makes these."""
+
+    actor: Actor
+    generation_id: UUID
+    need: Need
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """What a follower gets: text or reasoning (or both) with its sequence number, or the end."""
 
@@ -138,12 +148,18 @@ class Piece:
     end: dict[str, Any] | None = None
 
 
-async def follow(*, actor: Actor, generation_id: UUID, after: int) -> AsyncIterator[Piece]:
+async def admit(*, actor: Actor, generation_id: UUID) -> Admitted:
+    """Raises NotVisible unless the actor may read the answer."""
+    answer = await in_database(_require_generation, actor, generation_id, access.VIEW)
+    return Admitted(actor, generation_id, access.need(answer.conversation_id, access.VIEW))
+
+
+async def follow(admitted: Admitted, *, after: int) -> AsyncIterator[Piece]:
     """An answer's text from sequence number `after` on, live, and its end. Raises NotVisible, StreamUnavailable.
 
     When the stream is gone (expired, or its process died), text and end come from the audit record.
     """
-    await in_database(_require_generation, actor, generation_id, access.VIEW)
+    actor, generation_id = admitted.actor, admitted.generation_id
     try:
         async for entries in stream.read((actor.tenant_id, generation_id)):
             for piece in await _opened(record.Handle(actor.tenant_id, generation_id), entries, after):
@@ -153,9 +169,9 @@ async def follow(*, actor: Actor, generation_id: UUID, after: int) -> AsyncItera
             yield piece
 
 
-def _require_generation(actor: Actor, generation_id: UUID, permission: str) -> None:
+def _require_generation(actor: Actor, generation_id: UUID, permission: str) -> Message:
     with tenant_scope(actor.tenant_id):
-        access.access_generation(actor, generation_id, permission)
+        return access.access_generation(actor, generation_id, permission)
 
 
 async def _opened(handle: record.Handle, entries: list[stream.Entry], after: int) -> list[Piece]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,9 +18,9 @@ from django.utils.translation.trans_real import get_supported_language_variant, 
 
 from console.sign_in import entry
 from console.tenancy import session_reference
-from inference.generation.revocation import withdrawn
+from inference.generation.revocation import Claim, withdrawn
 from tenants import clock
-from tenants.access import Actor, NotVisible, actor_for_user, require
+from tenants.access import Actor, Need, NotVisible, actor_for_user, require
 from tenants.models import User
 from tenants.roles import CHAT_USE
 
@@ -63,8 +63,34 @@ def identify(*, session_key: str | None, tenant_slug: str, address: str = "") ->
     return Visitor(actor, session_key, user.get_session_auth_hash(), is_strong)
 
 
-def no_longer_valid(visitors: Collection[Visitor]) -> dict[Visitor, type[Exception]]:
-    """Those visitors that must go, with SignedOut or NotVisible as the reason: a few queries for all of them."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Who must go, with SignedOut or NotVisible as the reason; and what those who may stay may read no longer."""
+
+    gone: dict[Visitor, type[Exception]]
+    lost: dict[Visitor, frozenset[Need]]
+
+
+def judge(present: Mapping[Visitor, frozenset[Need]]) -> Verdict:
+    """On visitors and what each of them follows: a few queries for all of them."""
+    gone: dict[Visitor, type[Exception]] = dict.fromkeys(_signed_out(present), SignedOut)
+    rest = {visitor: needs for visitor, needs in present.items() if visitor not in gone}
+    asked = [
+        _claim(visitor, *each) for visitor, needs in rest.items() for each in [(), *((n,) for n in needs)]
+    ]
+    refused = withdrawn(asked)
+    gone.update({visitor: NotVisible for visitor in rest if _claim(visitor) in refused})
+    gone.update(dict.fromkeys(_too_weak([each for each in rest if each not in gone]), NotVisible))
+    lost = {v: frozenset(n for n in needs if _claim(v, n) in refused) for v, needs in rest.items()}
+    return Verdict(gone, {visitor: needs for visitor, needs in lost.items() if needs and visitor not in gone})
+
+
+def _claim(visitor: Visitor, *needs: Need) -> Claim:
+    return Claim(visitor.actor, CHAT_USE, frozenset(needs))
+
+
+def _signed_out(visitors: Collection[Visitor]) -> list[Visitor]:
+    """Those whose session has ended, whose account is switched off, or who changed the password."""
     keys = {visitor.session_key for visitor in visitors}
     live = set(
         Session.objects.filter(session_key__in=keys, expire_date__gt=clock.now()).values_list(
@@ -73,15 +99,11 @@ def no_longer_valid(visitors: Collection[Visitor]) -> dict[Visitor, type[Excepti
     )
     people = User.objects.filter(pk__in={visitor.actor.user_id for visitor in visitors}, is_active=True)
     credentials: dict[UUID | None, str] = {person.pk: person.get_session_auth_hash() for person in people}
-    gone: dict[Visitor, type[Exception]] = {
-        visitor: SignedOut
+    return [
+        visitor
         for visitor in visitors
         if visitor.session_key not in live or credentials.get(visitor.actor.user_id) != visitor.credential
-    }
-    lost = withdrawn((v.actor, CHAT_USE) for v in visitors if v not in gone)
-    gone.update({v: NotVisible for v in visitors if (v.actor, CHAT_USE) in lost})
-    gone.update(dict.fromkeys(_too_weak([v for v in visitors if v not in gone]), NotVisible))
-    return gone
+    ]
 
 
 def _too_weak(visitors: list[Visitor]) -> list[Visitor]:

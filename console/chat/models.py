@@ -7,12 +7,13 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from tenants import clock
-from tenants.access import UserGrant
+from tenants.access import GroupGrant, Kind, UserGrant, register
 from tenants.models import TenantModel
+from tenants.roles import CHAT_USE
 
 
 class Conversation(TenantModel):
-    """A thread of questions and answers. Its owner's rights are grants, given when it is made."""
+    """A thread of questions and answers. Its owner's rights are grants, given when it is made and shared later."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     sealed_title = models.BinaryField(_("title"))
@@ -31,6 +32,32 @@ class ConversationUserGrant(UserGrant):
     """What a person may do with a conversation: view, change, delete."""
 
     content_object = models.ForeignKey(Conversation, on_delete=models.CASCADE)
+
+
+class ConversationGroupGrant(GroupGrant):
+    """What a group's people may do with a conversation."""
+
+    content_object = models.ForeignKey(Conversation, on_delete=models.CASCADE)
+
+
+def _describe(conversation: Conversation) -> str:
+    """Whose and of when: the title is content."""
+    return f"{conversation.owner.email} · {conversation.pk.hex[-6:]} · {conversation.updated:%Y-%m-%d %H:%M}"
+
+
+CONVERSATIONS = register(
+    Kind(
+        model=Conversation,
+        user_grants=ConversationUserGrant,
+        group_grants=ConversationGroupGrant,
+        requires=frozenset({CHAT_USE}),
+        describe=_describe,
+        related=("owner",),
+        search=("owner__email", "owner__name"),
+        ordering=("-updated", "-pk"),
+        owner_field="owner",
+    )
+)
 
 
 class Message(TenantModel):

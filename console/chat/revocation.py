@@ -1,7 +1,8 @@
 """Closes sockets whose owner signed out or lost access: one task per process looks twice a second.
 
-All sockets are asked about together (sessions and users in one query each, memberships one query a tenant), so
-the cost does not grow with what people do. When the question cannot be answered for FAIL_CLOSED_S, every socket
+A socket that follows an answer in a conversation which is no longer shared with its owner stays open, and gets nothing
+more of that. All sockets are asked about together (sessions and users in one query each, memberships and grants a few
+a tenant), so the cost does not grow with what people do. When the question cannot be answered for FAIL_CLOSED_S, every socket
 is closed: without the database nobody's rights are known.
 """
 
@@ -10,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from console.chat.identity import SignedOut, Visitor, no_longer_valid
+from console.chat.identity import SignedOut, Verdict, Visitor, judge
+from tenants.access import Need
 from tenants.database import in_database
 
 logger = logging.getLogger(__name__)
@@ -29,7 +32,12 @@ class Socket(Protocol):
 
     visitor: Visitor
 
+    @property
+    def needs(self) -> frozenset[Need]: ...
+
     async def shut(self, code: int) -> None: ...
+
+    async def unfollow(self, lost: Need) -> None: ...
 
 
 class Watcher:
@@ -50,18 +58,17 @@ class Watcher:
 
     async def _watch(self) -> None:
         last_answer = time.monotonic()
-        question: asyncio.Task[dict[Visitor, type[Exception]]] | None = None
+        question: asyncio.Task[Verdict] | None = None
         while self._sockets:
             await asyncio.sleep(EVERY_S)
             if question is None:
-                visitors = {socket.visitor for socket in self._sockets}
-                question = asyncio.create_task(in_database(no_longer_valid, visitors))
+                question = asyncio.create_task(in_database(judge, self._present()))
             # A question that hangs stays the only one: a stuck database gets no pile of them.
             await asyncio.wait([question], timeout=EVERY_S)
             if question.done():
                 if (error := question.exception()) is None:
                     last_answer = time.monotonic()
-                    self._close_those(question.result())
+                    self._carry_out(question.result())
                 else:
                     logger.warning("whether sockets are still allowed could not be asked", exc_info=error)
                 question = None
@@ -69,18 +76,32 @@ class Watcher:
                 logger.error("sockets are closed: whether they are still allowed cannot be known")
                 self._shut(self._sockets, TRY_AGAIN_LATER)
 
-    def _close_those(self, gone: dict[Visitor, type[Exception]]) -> None:
-        for visitor, reason in gone.items():
+    def _present(self) -> dict[Visitor, frozenset[Need]]:
+        """Who is here, and what they follow on all of their sockets."""
+        present: dict[Visitor, frozenset[Need]] = {}
+        for socket in self._sockets:
+            present[socket.visitor] = present.get(socket.visitor, frozenset()) | socket.needs
+        return present
+
+    def _carry_out(self, verdict: Verdict) -> None:
+        for visitor, reason in verdict.gone.items():
             code = SIGNED_OUT if reason is SignedOut else NOT_FOUND
             self._shut({socket for socket in self._sockets if socket.visitor == visitor}, code)
+        for visitor, lost in verdict.lost.items():
+            for socket in (socket for socket in self._sockets if socket.visitor == visitor):
+                for need in lost & socket.needs:
+                    self._start(socket.unfollow(need))
 
     def _shut(self, sockets: set[Socket], code: int) -> None:
-        """Each in a task of its own: a slow goodbye must not delay the next."""
         for socket in list(sockets):
             self._sockets.discard(socket)
-            task = asyncio.create_task(socket.shut(code))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._start(socket.shut(code))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """In a task of its own: a slow goodbye must not delay the next."""
+        task = asyncio.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Watcher] = WeakKeyDictionary()

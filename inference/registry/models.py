@@ -1,4 +1,7 @@
-"""Model versions and deployments (the platform's), and routes (a tenant's)."""
+"""Model versions and deployments (the platform's), and routes (a tenant's).
+
+People and programs reach models through routes, so routes are what is granted.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from tenants.access import GroupGrant, Kind, UserGrant, register
 from tenants.ids import uuid7
-from tenants.models import TenantModel
+from tenants.models import TenantModel, TenantSettings
+from tenants.roles import API_USE, CHAT_USE, GRANTS_MANAGE, MODELS_OPERATE
 
 
 class ModelVersion(models.Model):
@@ -100,3 +105,39 @@ class Route(TenantModel):
 
     def __str__(self) -> str:
         return self.name
+
+
+class RouteUserGrant(UserGrant):
+    """What a person may do with a route: use it, change it, delete it."""
+
+    content_object = models.ForeignKey(Route, on_delete=models.CASCADE)
+
+
+class RouteGroupGrant(GroupGrant):
+    """What a group's people may do with a route."""
+
+    content_object = models.ForeignKey(Route, on_delete=models.CASCADE)
+
+
+def _is_allowed() -> models.Q:
+    """Named in the tenant's list of allowed models, or there is no such list."""
+    lists = TenantSettings.objects.exclude(allowed_models__len=0)
+    return ~models.Q(models.Exists(lists.exclude(allowed_models__contains=[models.OuterRef("name")])))
+
+
+ROUTES = register(
+    Kind(
+        model=Route,
+        user_grants=RouteUserGrant,
+        group_grants=RouteGroupGrant,
+        requires=frozenset({CHAT_USE, API_USE}),
+        describe=lambda route: route.name,
+        holds_content=False,
+        managed_by=frozenset({GRANTS_MANAGE, MODELS_OPERATE}),
+        search=("name", "label"),
+        ordering=("-is_default", "name"),
+        limit=_is_allowed,
+        limit_words=_("The tenant's settings allow this model"),
+        named_in_keys="name",
+    )
+)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
 
 from inference.client import InferenceClient
-from inference.registry.models import Deployment, ModelVersion, Route
-from tenants.access import Actor
+from inference.registry.models import ROUTES, Deployment, ModelVersion, Route
+from tenants.access import Actor, Level, Need, visible_objects
+
+USE = ROUTES.permission(Level.VIEWER)
 
 
 class RouteNotFound(Exception):
-    """No enabled route of that name in this tenant. GET /v1/models lists those there are."""
+    """No enabled route of that name for this actor. GET /v1/models lists those there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +24,18 @@ class Resolved:
     """Everything a generation needs to know about who answers it."""
 
     route: str  # The name users see.
+    route_id: UUID
     reason: str  # "named" when it was asked for, "default" when nothing was.
     model: str  # The model's name, for records and metrics.
     version: str  # Exactly which weights, for the record.
     served_id: str  # The name the inference service knows it by.
     context_tokens: int
     client: InferenceClient = field(repr=False)
+
+    @property
+    def need(self) -> Need:
+        """What answering depends on, while it lasts."""
+        return Need(Route, self.route_id, USE)
 
 
 def resolve(
@@ -48,6 +57,7 @@ def resolve(
     version = route.deployment.version
     return Resolved(
         route=route.name,
+        route_id=route.pk,
         reason="default" if name is None else "named",
         model=version.name,
         version=version.label,
@@ -58,13 +68,15 @@ def resolve(
 
 
 def usable_routes(actor: Actor) -> QuerySet[Route]:
-    """The tenant's routes that can answer now, to models of any kind, the default one first. Needs the tenant's scope."""
+    """The routes granted to the actor that can answer now, to models of any kind, the default one first.
+
+    Those that the tenant's settings or the actor's key leave out are not among them. Needs the tenant's scope.
+    """
+    ready = Route.objects.filter(
+        deployment__enabled=True, deployment__version__state=ModelVersion.State.READY
+    )
     return (
-        Route.objects.filter(
-            tenant_id=actor.tenant_id,
-            deployment__enabled=True,
-            deployment__version__state=ModelVersion.State.READY,
-        )
+        visible_objects(actor, ready, USE)
         .select_related("deployment__version")
         .order_by("-is_default", "name")
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from inference.models.source import GgufSource, embedder_source, parse_source
 from inference.registry.models import Deployment, ModelVersion, Route
+from tenants.access import Level
+from tenants.grants import open_to_everyone
 
 DEFAULT_MODEL = "smollm2"  # As in `python -m inference.server --model`.
 DEFAULT_EMBEDDER = "minilm"  # As in its `--embedder`.
@@ -40,13 +42,20 @@ def ensure_default_registry() -> None:
 
 
 def ensure_default_route() -> Route:
-    """The tenant in scope gets routes to the default models; comes back the one to the model that chats.
+    """The tenant in scope gets routes to the default models, for everyone; comes back the one to the model that chats.
 
-    That one is the default if the tenant has none. Idempotent.
+    That one is the default if the tenant has none. Idempotent: a route that exists is granted as its tenant left it.
     """
     _route(_EMBEDDER, label="all-MiniLM-L6-v2", is_default=False)
     has_default = Route.objects.filter(is_default=True).exists()
     return _route(Deployment.EMBEDDED, label="SmolLM2 135M Instruct", is_default=not has_default)
+
+
+def add_route(*, name: str, label: str, deployment: Deployment, is_default: bool = False) -> Route:
+    """A new route of the tenant in scope, which everyone may use until somebody narrows it."""
+    route = Route.objects.create(name=name, label=label, deployment=deployment, is_default=is_default)
+    open_to_everyone(route, Level.VIEWER)
+    return route
 
 
 def _ensure(
@@ -75,8 +84,6 @@ def _ensure(
 
 def _route(deployment_name: str, *, label: str, is_default: bool) -> Route:
     deployment = Deployment.objects.select_related("version").get(name=deployment_name)
-    route, _made = Route.objects.get_or_create(
-        name=deployment.version.name,
-        defaults={"label": label, "deployment": deployment, "is_default": is_default},
-    )
-    return route
+    name = deployment.version.name
+    existing = Route.objects.filter(name=name).first()
+    return existing or add_route(name=name, label=label, deployment=deployment, is_default=is_default)

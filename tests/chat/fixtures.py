@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from pytest_django.fixtures import Settings
 
-from inference.registry.models import Deployment, ModelVersion, Route
-from inference.registry.services import ensure_default_registry, ensure_default_route
+from inference.registry.models import Deployment, ModelVersion
+from inference.registry.services import add_route, ensure_default_registry, ensure_default_route
 from tenants.access import create_api_key
 from tenants.scope import tenant_scope
 from tests.chat.browser import Browser
@@ -82,7 +82,7 @@ def thinker(live_acme: Company, scripted: Process) -> str:
     )  # fmt: skip
     deployment = Deployment.objects.create(name=THINKER, version=version, base_url=scripted.url)
     with tenant_scope(live_acme.tenant.pk):
-        return Route.objects.create(name=THINKER, label=THINKER, deployment=deployment).name
+        return add_route(name=THINKER, label=THINKER, deployment=deployment).name
 
 
 @pytest.fixture

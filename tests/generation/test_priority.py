@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pytest
@@ -15,8 +15,9 @@ from audit.output import text_of
 from inference.client import InferenceClient
 from inference.generation import run, running
 from inference.generation.run import Ending, Order
-from inference.registry.selectors import Resolved
+from inference.registry.selectors import Resolved, resolve
 from tenants.roles import API_USE, CHAT_USE
+from tenants.scope import tenant_scope
 from tests.chat.recorded import once_closed
 from tests.conftest import Company
 
@@ -56,6 +57,11 @@ async def other() -> AsyncIterator[tuple[OtherServer, InferenceClient]]:
     await running.of_this_loop().shut_down()
 
 
+def default_route(company: Company) -> Resolved:
+    with tenant_scope(company.tenant.pk):
+        return resolve(company.actor(company.member), None)
+
+
 @pytest.mark.parametrize(
     ("channel", "asked", "sent"),
     [("chat", None, None), ("api", None, 1), ("api", -7, 1), ("api", 0, 1), ("api", 5, 5)],
@@ -75,7 +81,7 @@ async def test_a_program_may_only_stand_further_back(
         permission=CHAT_USE if channel == "chat" else API_USE,
         kind="chat",
         request={"messages": [{"role": "user", "content": "May I?"}], **wish},
-        resolved=Resolved("r", "named", "m", "v", "served", 100, client),
+        resolved=replace(await sync_to_async(default_route)(live_acme), served_id="served", client=client),
     )
     generation = await run.begin(order, Nobody())
     generation.start()

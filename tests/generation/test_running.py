@@ -19,7 +19,7 @@ class Stoppable:
     def __init__(self) -> None:
         request_id = uuid7()
         self.order = SimpleNamespace(
-            request_id=request_id, key=(uuid7(), request_id), actor="somebody", permission="something"
+            request_id=request_id, key=(uuid7(), request_id), claim="something of somebody"
         )
         self.stopped: list[tuple[str, ...]] = []
 
