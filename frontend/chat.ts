@@ -3,7 +3,7 @@ import { Composer, setUpRoutes } from "./chat/composer.ts";
 import { Conversations } from "./chat/conversations.ts";
 import { Drafts } from "./chat/drafts.ts";
 import { ProseRenderer } from "./chat/prose.ts";
-import type { ChatData, ErrorFrame, Exchange, ServerFrame } from "./chat/protocol.ts";
+import type { ChatData, ErrorFrame, Exchange, Quota, ServerFrame } from "./chat/protocol.ts";
 import { Follower } from "./chat/scroll.ts";
 import { ChatSocket, type Connection } from "./chat/socket.ts";
 import { Store, type Answer } from "./chat/store.ts";
@@ -32,7 +32,7 @@ class ChatPage {
   private readonly resuming = new Map<string, number>(); // Generation → the seq after which it was asked for again.
 
   constructor() {
-    const { conversation, messages, routes, limits, tenant } = this.data;
+    const { conversation, messages, routes, limits, quota, tenant } = this.data;
     this.conversation = conversation?.id ?? null;
     this.drafts = new Drafts(`${tenant.slug}:${this.root.dataset.person ?? ""}`, this.conversation);
     this.follower = new Follower(must("[data-scroll]"), must("[data-jump]"));
@@ -64,6 +64,7 @@ class ChatPage {
       onConnection: (connection) => this.showConnection(connection),
     });
     this.store.load(messages);
+    this.showQuota(quota);
     this.restore();
     this.listen();
     this.thread.drawAll();
@@ -174,6 +175,9 @@ class ChatPage {
       case "title":
         this.setTitle(frame.conversation, frame.title);
         break;
+      case "quota":
+        this.showQuota(frame.quota);
+        break;
       case "pong":
         break;
     }
@@ -272,6 +276,14 @@ class ChatPage {
   private refresh(): void {
     must("[data-welcome]").hidden = this.store.turns.length > 0;
     this.composer.setBusy(this.isBusy(), this.store.running().length > 0);
+  }
+
+  private showQuota(quota: Quota | null): void {
+    const banner = must("[data-quota]");
+    banner.hidden = quota === null;
+    const words = must("[data-quota] p");
+    // A screen reader is told once, not after every answer.
+    if (quota && words.textContent !== quota.message) words.textContent = quota.message;
   }
 
   private showConnection(connection: Connection): void {

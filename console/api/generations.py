@@ -19,6 +19,7 @@ from inference.registry.models import ModelVersion
 from inference.registry.selectors import Resolved, RouteNotFound, resolve
 from tenants.access import Actor
 from tenants.database import in_database
+from tenants.quotas.headers import rate_limit_headers
 from tenants.roles import API_USE
 from tenants.scope import tenant_scope
 
@@ -114,12 +115,14 @@ async def _carried_out(
     generation = await run.begin(order, reader)
     generation.start()
     departure_of(request).then(lambda: generation.stop("disconnected", "client_disconnected"))
-    request_id = str(order.request_id)
+    request_id, limits = str(order.request_id), generation.reservation.standings
     try:
         response = await respond(generation, reader)
     except ApiError as error:
-        return error_response(error, request_id=request_id)
+        return error_response(error, request_id=request_id, limits=limits)
     response.headers["X-Request-Id"] = request_id
+    for name, value in rate_limit_headers(limits).items():
+        response.headers[name] = value
     return response
 
 

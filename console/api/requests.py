@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from inference.generation.errors import GenerationError, explain
+from inference.generation.errors import GenerationError, OverQuota, explain
 from inference.protocol import (
     ApiError,
     ChatCompletionRequest,
@@ -25,6 +25,8 @@ from inference.protocol import (
 from inference.protocol_text import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
 from tenants.access import Actor, actor_for_key
 from tenants.database import in_database
+from tenants.quotas.counters import Standing
+from tenants.quotas.headers import rate_limit_headers
 from tenants.roles import API_USE
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ def operation(*methods: str) -> Callable[[Operation], Operation]:
                 return await view(request, await _actor(request), **kwargs)
             except ApiError as error:
                 return error_response(error)
+            except OverQuota as error:
+                return error_response(_over_quota(error), limits=error.refusal.standings)
             except GenerationError as error:
                 return error_response(unavailable(error.code))
             except db.Error:
@@ -101,8 +105,15 @@ def unavailable(code: str) -> ApiError:
     return ApiError(503, code, "server_error", explain(code), retry_after=2)
 
 
-def error_response(error: ApiError, *, request_id: str = "") -> JsonResponse:
-    headers = error.headers()
+def _over_quota(error: OverQuota) -> ApiError:
+    kind = error.code
+    if kind == "rate_limit_exceeded":
+        kind = "tokens" if error.refusal.standing.rule.counts_tokens else "requests"
+    return ApiError(429, error.code, kind, error.explained(), retry_after=error.refusal.retry_after)
+
+
+def error_response(error: ApiError, *, request_id: str = "", limits: Sequence[Standing] = ()) -> JsonResponse:
+    headers = error.headers() | rate_limit_headers(limits)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if request_id:

@@ -11,6 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 from console.api.generations import answer_chat, answer_completion, answer_embeddings, resolved_for
 from console.api.requests import error_response, operation, read_wish, unavailable
 from inference.client import InferenceError, InferenceRejected
+from inference.generation import quota
 from inference.protocol import ChatCompletionRequest, CompletionRequest, invalid_request, model_not_found
 from inference.protocol_text import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
 from inference.registry.models import Route
@@ -18,6 +19,7 @@ from inference.registry.selectors import Resolved, usable_routes
 from tenants.access import Actor
 from tenants.database import in_database
 from tenants.ids import time_of
+from tenants.quotas.headers import rate_limit_headers
 from tenants.scope import tenant_scope
 
 
@@ -103,10 +105,11 @@ async def _asked(
     wish: TokenizeRequest | DetokenizeRequest,
     resolved: Resolved,
 ) -> HttpResponseBase:
-    """What the inference service answers at once. Raises ApiError."""
+    """What the inference service answers at once; for limits it is a request without tokens. Raises ApiError."""
     body = {**wish.model_dump(exclude_unset=True, exclude_none=True), "model": resolved.served_id}
+    limits = (await quota.count_request(actor, resolved)).standings
     try:
-        return JsonResponse(await ask(body, tenant=str(actor.tenant_id)))
+        return JsonResponse(await ask(body, tenant=str(actor.tenant_id)), headers=rate_limit_headers(limits))
     except InferenceRejected as error:
         raise error.error from None
     except InferenceError as error:

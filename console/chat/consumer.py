@@ -19,15 +19,15 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django import db
 from django.utils.translation import gettext as _
 
-from console.chat import exchange, frames, hints, limits, revocation
+from console.chat import exchange, frames, hints, limits, revocation, selectors
 from console.chat.errors import ChatError, not_found, too_many_followed
 from console.chat.identity import SignedOut, Visitor, identify, speak
 from console.chat.selectors import Exchange
 from inference.generation import metrics
 from inference.generation.errors import GenerationError, explain
-from inference.generation.valkey import VALKEY_ERRORS
-from tenants.access import Actor, NotVisible
+from tenants.access import Actor, Need, NotVisible
 from tenants.database import in_database
+from tenants.valkey import VALKEY_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._followers: dict[UUID, asyncio.Task[None]] = {}
+        self._needs: dict[UUID, Need] = {}
         self._joined = self._shut = False
         self._strikes, self._struck_at = 0.0, time.monotonic()
         self._allowance, self._allowance_at = float(limits.FRAME_BURST), time.monotonic()
@@ -72,6 +73,20 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if self._joined:
             with contextlib.suppress(*VALKEY_ERRORS):
                 await self.channel_layer.group_discard(hints.group_of(self.visitor.actor), self.channel_name)
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What following the answers that are followed now depends on."""
+        return frozenset(self._needs.values())
+
+    async def unfollow(self, lost: Need) -> None:
+        """Deliver nothing more of what depended on it; the socket stays open."""
+        missing = not_found()
+        for generation in [each for each, need in self._needs.items() if need == lost]:
+            if (task := self._followers.pop(generation, None)) is not None:
+                task.cancel()
+            self._needs.pop(generation, None)
+            await self._send_error(missing.code, str(missing.message), generation=generation)
 
     async def shut(self, code: int) -> None:
         """Deliver nothing more and close."""
@@ -155,7 +170,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         task.add_done_callback(lambda done: self._forget(generation, done))
 
     async def _pass_on(self, actor: Actor, generation: UUID, after: int) -> None:
-        async for piece in exchange.follow(actor=actor, generation_id=generation, after=after):
+        admitted = await exchange.admit(actor=actor, generation_id=generation)
+        self._needs[generation] = admitted.need
+        async for piece in exchange.follow(admitted, after=after):
             if piece.end is None:
                 thought = {"reasoning": piece.reasoning} if piece.reasoning else {}
                 await self._send(
@@ -163,10 +180,21 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 )
             else:
                 await self._send("done", generation=str(generation), seq=piece.seq, **_done(piece.end))
+                await self._tell_quota(actor)
+
+    async def _tell_quota(self, actor: Actor) -> None:
+        """Whether a limit is nearly used up, now that there is an answer more."""
+        try:
+            banner = await in_database(selectors.quota_for, actor)
+        except db.Error:
+            logger.warning("a person could not be told of their limits")
+        else:
+            await self._send("quota", quota=banner)
 
     def _forget(self, generation: UUID, task: asyncio.Task[None]) -> None:
         if self._followers.get(generation) is task:
             del self._followers[generation]
+            self._needs.pop(generation, None)
 
     def _stop_following(self) -> None:
         for task in self._followers.values():
@@ -233,7 +261,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             missing = not_found()
             await self._send_error(missing.code, str(missing.message), **about)
         except GenerationError as error:
-            await self._send_error(error.code, explain(error.code), **about)
+            await self._send_error(error.code, error.explained(), **about)
         except db.Error:
             logger.exception("a chat message failed in the database")
             await self._send_error("audit_unavailable", explain("audit_unavailable"), **about)

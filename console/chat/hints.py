@@ -10,9 +10,9 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
 from console.chat import access, selectors
-from inference.generation.valkey import VALKEY_ERRORS
 from tenants.access import Actor
 from tenants.scope import tenant_scope
+from tenants.valkey import VALKEY_ERRORS
 
 logger = logging.getLogger(__name__)
 

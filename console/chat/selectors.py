@@ -18,6 +18,8 @@ from inference.registry.models import ModelVersion
 from inference.registry.selectors import usable_routes
 from tenants.access import Actor
 from tenants.ids import day_of
+from tenants.quotas.selectors import banner
+from tenants.scope import tenant_scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,19 @@ def page_data(actor: Actor, conversation_id: UUID | None) -> dict[str, Any]:
         "messages": _messages(conversation.messages.order_by("pk")) if conversation else [],
         "routes": _routes(actor),
         "limits": {"text_bytes": limits.TEXT_BYTES},
+        "quota": _quota(actor),
     }
+
+
+def quota_for(actor: Actor) -> dict[str, Any] | None:
+    """That a limit is nearly used up, ready for JSON; None while there is plenty. Opens the tenant's scope."""
+    with tenant_scope(actor.tenant_id):
+        return _quota(actor)
+
+
+def _quota(actor: Actor) -> dict[str, Any] | None:
+    found = banner(actor)
+    return found and found.plain()
 
 
 def _routes(actor: Actor) -> list[dict[str, str]]:

@@ -29,6 +29,13 @@ export interface HistoryMessage {
   meta: Meta;
 }
 
+/** That a limit of a day, a month or storage is nearly ("warning") or quite ("full") used up. */
+export interface Quota {
+  level: "warning" | "full";
+  percent: number;
+  message: string;
+}
+
 export interface ChatData {
   tenant: { slug: string; name: string };
   conversation: ConversationName | null;
@@ -36,6 +43,7 @@ export interface ChatData {
   messages: HistoryMessage[];
   routes: { name: string; label: string }[];
   limits: { text_bytes: number };
+  quota: Quota | null;
 }
 
 export type ClientFrame =
@@ -88,9 +96,10 @@ export type ServerFrame =
   | Done
   | ErrorFrame
   | { type: "title"; conversation: string; title: string }
+  | { type: "quota"; quota: Quota | null }
   | { type: "pong" };
 
-const KNOWN = new Set(["hello", "accepted", "started", "delta", "done", "error", "title", "pong"]);
+const KNOWN = new Set(["hello", "accepted", "started", "delta", "done", "error", "title", "quota", "pong"]);
 
 /** A frame from the server, or null for one that this page is too old to know. */
 export function parseFrame(text: string): ServerFrame | null {

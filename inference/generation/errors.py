@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from django.utils.translation import gettext as _
 
+from tenants.quotas import wording
+from tenants.quotas.errors import QuotaExceeded
+from tenants.quotas.rules import PERIOD
+
 
 class GenerationError(Exception):
-    """Nothing was asked of the model. `code` is stable; `explain(code)` is for people."""
+    """Nothing was asked of the model. `code` is stable; `explained` is for people."""
 
     code = "internal_error"
+
+    def explained(self) -> str:
+        """One or two sentences for the user: what happened and what to do."""
+        return explain(self.code)
 
 
 class NotRecorded(GenerationError):
@@ -33,6 +41,24 @@ class ShuttingDown(GenerationError):
     code = "shutting_down"
 
 
+class OverQuota(GenerationError):
+    """A limit has no room. `code` is OpenAI's: a day's or month's tokens are a quota, all else a rate limit."""
+
+    def __init__(self, refusal: QuotaExceeded) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.code = "insufficient_quota" if refusal.metric in PERIOD else "rate_limit_exceeded"
+
+    def explained(self) -> str:
+        return wording.refusal(self.refusal)
+
+
+class QuotaNotCounted(GenerationError):
+    """What is left of the limits cannot be told, so nothing may be used."""
+
+    code = "quota_unavailable"
+
+
 def explain(code: str, fallback: str = "") -> str:
     """One or two sentences for the user: what happened and what to do. `fallback` is used for other codes."""
     words = {
@@ -50,6 +76,10 @@ def explain(code: str, fallback: str = "") -> str:
         ),
         "stream_unavailable": _(
             "Answers cannot be delivered right now. Try again in a moment; "
+            "if it persists, ask your administrator."
+        ),
+        "quota_unavailable": _(
+            "Your limits cannot be checked right now, so this was not sent. Try again in a moment; "
             "if it persists, ask your administrator."
         ),
         "shutting_down": _("The service is restarting. Ask again in a few seconds."),

@@ -9,7 +9,8 @@ from types import FrameType
 from typing import Any
 
 from inference import client
-from inference.generation import running, valkey
+from inference.generation import running
+from tenants import valkey
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]

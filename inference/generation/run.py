@@ -26,12 +26,15 @@ from audit.models import speed
 from audit.record import AuditUnavailable, Timings
 from inference import client as inference
 from inference.client import Delta
-from inference.generation import metrics, running, stream
+from inference.generation import metrics, quota, running, stream
 from inference.generation.errors import NotRecorded, ShuttingDown, StreamUnavailable
+from inference.generation.revocation import Claim
 from inference.registry.selectors import Resolved
-from tenants.access import Actor
+from tenants.access import Actor, Need
 from tenants.database import in_database
 from tenants.ids import uuid7
+from tenants.quotas import reservations
+from tenants.quotas.reservations import Reservation
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +57,14 @@ class Order:
     resolved: Resolved
     conversation_id: UUID | None = None
     client_address: str = ""
+    needs: frozenset[Need] = frozenset()  # Beside the route.
     request_id: UUID = field(default_factory=uuid7)
     arrived: float = field(default_factory=time.monotonic)
+
+    @property
+    def claim(self) -> Claim:
+        """What must go on holding while it runs."""
+        return Claim(self.actor, self.permission, self.needs | {self.resolved.need})
 
     @property
     def key(self) -> stream.StreamKey:
@@ -123,17 +132,28 @@ _INPUTS = {
 
 
 async def begin(order: Order, sink: Sink) -> Generation:
-    """Record the intent and return the generation, not yet started: `start` or `abandon` it.
+    """Reserve the quota, record the intent and return the generation, not yet started: `start` or `abandon` it.
 
-    Raises NotRecorded, StreamUnavailable or ShuttingDown; nothing has been asked of the model then.
+    Raises OverQuota, QuotaNotCounted, NotRecorded, StreamUnavailable or ShuttingDown; nothing has been asked of the
+    model then, and nothing is held. What a limit refuses is counted there and not recorded: nobody read it.
     """
     if running.of_this_loop().closed:
         raise ShuttingDown
+    reservation = await quota.reserve(order)
+    try:
+        handle = await _intent(order)
+    except BaseException:
+        await reservations.release(reservation)
+        raise
+    return Generation(order=order, handle=handle, reservation=reservation, sink=sink)
+
+
+async def _intent(order: Order) -> record.Handle:
     # The heartbeat comes first, so that the reaper never meets a fresh intent without one.
     await stream.set_alive([order.key])
     asked = _INPUTS[order.kind]
     try:
-        handle = await in_database(
+        return await in_database(
             record.begin,
             actor=order.actor,
             channel=order.channel,
@@ -150,14 +170,14 @@ async def begin(order: Order, sink: Sink) -> Generation:
         )
     except AuditUnavailable as error:
         raise NotRecorded from error
-    return Generation(order=order, handle=handle, sink=sink)
 
 
 class Generation:
     """A running generation. `stop` may be called from anywhere in its event loop; the first reason wins."""
 
-    def __init__(self, *, order: Order, handle: record.Handle, sink: Sink) -> None:
+    def __init__(self, *, order: Order, handle: record.Handle, reservation: Reservation, sink: Sink) -> None:
         self.order = order
+        self.reservation = reservation
         self.parts: list[output.Part] = []  # Everything recorded and delivered so far.
         self.vectors: list[dict[str, Any]] = []  # Of an embedding, once it has ended well.
         self._handle = handle
@@ -183,6 +203,7 @@ class Generation:
         """Close the record of a generation that was begun but must not start."""
         self._end(Ending("refused", error_code=error_code))
         await self._close_record()
+        await reservations.release(self.reservation)
         await self._clear_alive()
 
     def stop(self, status: Status, error_code: str = "") -> None:
@@ -307,6 +328,8 @@ class Generation:
             self._receiver.cancel()
             await asyncio.gather(self._receiver, return_exceptions=True)
         ending = await self._close_record()
+        # Before anybody hears of the end: who asks again at once finds what was not used.
+        await quota.settle(self.reservation, self.order, ending.usage)
         try:
             if self._on_end is not None:
                 await self._on_end(self.parts, ending)

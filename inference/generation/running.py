@@ -1,8 +1,9 @@
 """All generations of this process: they are watched while they run, and an orderly shutdown ends them.
 
-Every 150 ms it is looked up whether another process asked to stop one (a single MGET), every second whether the
-people and keys they run for still have access, and every 4 seconds their heartbeats are renewed. Each is a task of
-its own: a database that hangs must not let heartbeats run out, nor Valkey's absence spare a withdrawn key.
+Every 150 ms it is looked up whether another process asked to stop one (a single MGET), twice a second whether the
+people and keys they run for still have access, and every 4 seconds their heartbeats and what they reserved of quotas
+are renewed. Each is a task of its own: a database that hangs must not let heartbeats run out, nor Valkey's absence
+spare a withdrawn key.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from inference.generation import stream
 from inference.generation.errors import StreamUnavailable
 from inference.generation.revocation import withdrawn
 from tenants.database import in_database
+from tenants.quotas import reservations
+from tenants.quotas.errors import QuotaUnavailable
 
 if TYPE_CHECKING:
     from inference.generation.run import Generation
@@ -27,7 +30,7 @@ logger = logging.getLogger(__name__)
 Check = Callable[[], Awaitable[None]]
 
 STOP_EVERY_S = 0.15
-ACCESS_EVERY_S = 1.0
+ACCESS_EVERY_S = 0.5  # With the time that the question takes: within a second.
 ALIVE_EVERY_S = 4.0
 
 
@@ -41,6 +44,7 @@ class Running:
             self._stop_requested: STOP_EVERY_S,
             self._stop_revoked: ACCESS_EVERY_S,
             self._renew_heartbeats: ALIVE_EVERY_S,
+            self._renew_reservations: ALIVE_EVERY_S,
         }
         self._watchers: dict[Check, asyncio.Task[None]] = {}
 
@@ -79,7 +83,7 @@ class Running:
             await asyncio.sleep(every_s)
             try:
                 await check()
-            except StreamUnavailable:
+            except (StreamUnavailable, QuotaUnavailable):
                 logger.warning("Valkey does not answer: neither stop requests nor heartbeats get through")
             except Exception:
                 logger.exception("watching generations failed once and goes on")
@@ -92,13 +96,16 @@ class Running:
 
     async def _stop_revoked(self) -> None:
         generations = list(self._generations.values())
-        gone = await in_database(withdrawn, {(g.order.actor, g.order.permission) for g in generations})
+        gone = await in_database(withdrawn, {g.order.claim for g in generations})
         for generation in generations:
-            if (generation.order.actor, generation.order.permission) in gone:
+            if generation.order.claim in gone:
                 generation.stop("stopped", "access_revoked")
 
     async def _renew_heartbeats(self) -> None:
         await stream.set_alive([g.order.key for g in self._generations.values()])
+
+    async def _renew_reservations(self) -> None:
+        await reservations.renew([g.reservation for g in self._generations.values()])
 
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Running] = WeakKeyDictionary()

@@ -18,8 +18,8 @@ from uuid import UUID
 
 from audit.reaper import alive_key
 from audit.record import Handle
-from inference.generation import valkey
 from inference.generation.errors import StreamUnavailable
+from tenants import valkey
 
 MAX_ENTRIES = 4096  # A chunk holds at least one token, and the chat asks for fewer tokens than this.
 KEEP_S = 600  # After the end: long enough to reload a page or open another device.

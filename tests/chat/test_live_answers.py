@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from audit.output import Kind, text_of
 from console.chat import selectors
 from console.chat.models import Message
-from inference.generation import valkey
+from tenants import valkey
 from tenants.scope import tenant_scope
 from tests.chat.browser import Browser, Tab
 from tests.chat.recorded import count_records, once_closed

@@ -16,10 +16,11 @@ from audit import record
 from audit.models import AuditChunk
 from audit.output import Kind, decode, joined, text_of
 from inference.client import Delta, InferenceClient
-from inference.generation import run, running, stream, valkey
+from inference.generation import run, running, stream
 from inference.generation.errors import NotRecorded, ShuttingDown, StreamUnavailable
 from inference.generation.run import Ending, Order
 from inference.registry.selectors import Resolved, resolve
+from tenants import valkey
 from tenants.ids import day_of
 from tenants.roles import CHAT_USE
 from tenants.scope import tenant_scope
