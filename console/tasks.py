@@ -1,10 +1,15 @@
 """Background work of the console itself."""
 
 import time
+from uuid import UUID
 
-from celery import shared_task
+from celery import Task, shared_task
 from django.core.cache import cache
 from django.core.management import call_command
+
+from console import mail
+from tenants import people
+from tenants.scope import tenant_scope
 
 HEARTBEAT_KEY = "worker:heartbeat"
 
@@ -18,3 +23,16 @@ def heartbeat() -> None:
 @shared_task
 def clear_sessions() -> None:
     call_command("clearsessions")
+
+
+@shared_task(bind=True, max_retries=5, expires=24 * 3600)
+def send_invitations(self: Task, tenant_id: str, invitation_ids: list[str], origin: str) -> None:
+    """Mail those of these invitations that have not gone out yet; the rest again later, when the server was away."""
+    with tenant_scope(UUID(tenant_id)):
+        waiting = people.links_to_send(invitation_ids=[UUID(each) for each in invitation_ids])
+    # The tokens count before anybody can follow a link.
+    with tenant_scope(UUID(tenant_id)):
+        sent = mail.send_invitations(waiting, origin=origin)
+        people.mark_sent(invitation_ids=sent)
+    if len(sent) < len(waiting):
+        raise self.retry(countdown=60 * 2**self.request.retries)

@@ -26,6 +26,11 @@ STATES: dict[str, State] = {
     "refused": State("bad", "s-no", _("Refused")),
 }
 
+MEMBER_STATES: dict[str, State] = {
+    "active": State("ok", "s-ok", _("Active")),
+    "disabled": State("", "s-no", _("Disabled")),
+}
+
 CHANNELS: dict[str, str | Promise] = {"chat": _("Chat"), "api": _("API")}
 
 ROUTE_REASONS: dict[str, str | Promise] = {

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
-from django.http import HttpRequest, StreamingHttpResponse
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.utils.functional import Promise
 
 PAGE_SIZE = 50
@@ -80,6 +80,11 @@ class Listing:
         return f"?{asked.urlencode()}"
 
     @property
+    def here(self) -> str:
+        """The query string of this very page."""
+        return self.query(page=str(self.page.number))
+
+    @property
     def newer(self) -> str:
         return self.query(page=str(self.page.previous_page_number())) if self.page.has_previous() else ""
 
@@ -97,8 +102,11 @@ class Listing:
     def _sorted(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         for column in self._columns:
             if column.sort and column.key == self.sort.removeprefix("-"):
-                minus = "-" if self.sort.startswith("-") else ""
-                return queryset.order_by(*(minus + name for name in column.sort), "pk")
+                # What is empty comes last, whichever way it is looked at.
+                way = "desc" if self.sort.startswith("-") else "asc"
+                return queryset.order_by(
+                    *(getattr(F(name), way)(nulls_last=True) for name in column.sort), "pk"
+                )
         return queryset
 
     def _heading(self, column: Column) -> Heading:
@@ -110,18 +118,12 @@ class Listing:
         return Heading(column.label, column.number, self.query(sort=flipped), state)
 
 
-class _Echo:
-    """What csv writes to: hands each line on."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def csv_response(name: str, heading: Sequence[Any], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
+def csv_response(name: str, heading: Sequence[Any], rows: Iterable[Sequence[Any]]) -> HttpResponse:
     """The rows as a CSV file for spreadsheets, which would run cells that begin as formulas do: those get a '."""
-    writer = csv.writer(_Echo())
-    lines = (writer.writerow([_inert(cell) for cell in row]) for row in (heading, *rows))
-    response = StreamingHttpResponse(["\ufeff", *lines], content_type="text/csv; charset=utf-8")
+    response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
+    writer = csv.writer(response)
+    for row in (heading, *rows):
+        writer.writerow([_inert(cell) for cell in row])
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response
 

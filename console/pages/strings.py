@@ -96,7 +96,20 @@ PASSKEYS: dict[str, str | Promise] = {
     "failed": _("That did not work. Try again, or sign in another way."),
 }
 
-PAGES = {"passkeys": PASSKEYS, "shared": SHARED, "chat": CHAT, "overview": OVERVIEW, "platform": PLATFORM}
+ADMINISTRATION: dict[str, str | Promise] = {
+    "selected": _("{count} selected"),
+    "copied": _("Copied"),
+    "copy_failed": _("Your browser did not allow copying. Select the text and copy it instead."),
+}
+
+PAGES = {
+    "administration": ADMINISTRATION,
+    "chat": CHAT,
+    "overview": OVERVIEW,
+    "passkeys": PASSKEYS,
+    "platform": PLATFORM,
+    "shared": SHARED,
+}
 
 
 def for_page(page: str) -> dict[str, str]:

@@ -28,8 +28,22 @@ def icon(name: str) -> SafeString:
 @register.simple_tag
 def state(name: str) -> SafeString:
     """How a request ended, as shape, word and colour."""
-    look = labels.state(name)
-    return format_html('<span class="chip {}">{}{}</span>', look.tone, icon(look.icon), look.label)
+    return look(labels.state(name))
+
+
+@register.simple_tag
+def look(state: labels.State) -> SafeString:
+    """A state as shape, word and colour."""
+    return format_html('<span class="chip {}">{}{}</span>', state.tone, icon(state.icon), state.label)
+
+
+@register.filter
+def initials(name: str) -> str:
+    """One or two letters that stand for somebody: of the first and the last word, or of the address."""
+    words = name.partition("@")[0].replace(".", " ").replace("-", " ").split() or ["?"]
+    if not words[0][0].isascii():
+        return words[0][0]  # A Chinese family name.
+    return "".join(word[0] for word in dict.fromkeys((words[0], words[-1]))).upper()
 
 
 @register.simple_tag
@@ -69,6 +83,12 @@ def route_reason(code: str) -> str:
 @register.filter
 def role_label(role: str) -> str:
     return labels.role(role)
+
+
+@register.filter
+def cell(row: dict[str, str], column: str) -> str:
+    """What a row of somebody's file says in a column that is known only now."""
+    return row.get(column) or "–"
 
 
 @register.simple_tag(takes_context=True)

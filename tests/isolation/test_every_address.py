@@ -18,13 +18,17 @@ from audit import record
 from console.chat import access, sealing
 from console.chat.models import Conversation
 from console.chat.routing import websocket_urlpatterns
+from console.founding import found_tenant
 from console.routing import application
 from console.sign_in.services import create_provider
 from inference.registry.models import Route
 from inference.registry.services import ensure_default_registry, ensure_default_route
+from tenants import keys
 from tenants.access import create_api_key
+from tenants.actors import platform_actor
 from tenants.ids import day_of, uuid7
 from tenants.models import Membership, User
+from tenants.quotas.services import set_limit
 from tenants.roles import Role
 from tenants.scope import tenant_scope
 from tests.conftest import Company, make_user
@@ -57,6 +61,7 @@ CHATTING = _roles("owner", "administrator", "operator", "curator", "member", ASK
 SEEING_FIGURES = _roles("owner", "administrator", "operator", "auditor")
 ADMINISTERING = _roles("owner", "administrator")
 SEEING_ADMINISTRATION = ADMINISTERING | {"auditor"}
+HOLDING_KEYS = CHATTING | {"auditor"}  # Their own, or a look at everybody's.
 EVERYBODY = CHATTING | SEEING_FIGURES | {"reviewer"}
 ANYBODY = _roles(ANYONE)
 
@@ -66,8 +71,7 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/palette": Address("/t/acme-bank/palette", CHATTING),
     "t/<slug:slug>/overview/": Address("/t/acme-bank/overview/", SEEING_FIGURES),
     "t/<slug:slug>/overview/data": Address("/t/acme-bank/overview/data", SEEING_FIGURES),
-    # Nobody finds a tab there until there is one.
-    "t/<slug:slug>/administration/": Address("/t/acme-bank/administration/", _roles()),
+    "t/<slug:slug>/administration/": Address("/t/acme-bank/administration/", HOLDING_KEYS, expected=302),
     "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", _roles("reviewer", "auditor")),
     "t/<slug:slug>/audit/<uuid:request_id>/": Address(
         "/t/acme-bank/audit/{record}/", _roles("reviewer", "auditor")
@@ -90,6 +94,63 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/administration/sign-in/<uuid:provider_id>/test": Address(
         "/t/acme-bank/administration/sign-in/{provider}/test", ADMINISTERING, "post", expected=302
     ),
+    "t/<slug:slug>/administration/people/": Address(
+        "/t/acme-bank/administration/people/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/people/act": Address(
+        "/t/acme-bank/administration/people/act", ADMINISTERING, "post", {"action": "remove"}, 302
+    ),
+    "t/<slug:slug>/administration/people/import/": Address(
+        "/t/acme-bank/administration/people/import/", ADMINISTERING
+    ),
+    "t/<slug:slug>/administration/people/<uuid:membership_id>/": Address(
+        "/t/acme-bank/administration/people/{member}/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/people/<uuid:membership_id>/groups": Address(
+        "/t/acme-bank/administration/people/{member}/groups", ADMINISTERING, "post", expected=302
+    ),
+    "t/<slug:slug>/administration/invitations/": Address(
+        "/t/acme-bank/administration/invitations/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/invitations/new/": Address(
+        "/t/acme-bank/administration/invitations/new/", ADMINISTERING
+    ),
+    "t/<slug:slug>/administration/invitations/act": Address(
+        "/t/acme-bank/administration/invitations/act", ADMINISTERING, "post", {"action": "revoke"}, 302
+    ),
+    "t/<slug:slug>/administration/keys/": Address("/t/acme-bank/administration/keys/", HOLDING_KEYS),
+    "t/<slug:slug>/administration/keys/new/": Address("/t/acme-bank/administration/keys/new/", CHATTING),
+    "t/<slug:slug>/administration/keys/revoke": Address(
+        "/t/acme-bank/administration/keys/revoke", HOLDING_KEYS, "post", expected=302
+    ),
+    "t/<slug:slug>/administration/keys/<uuid:key_id>/": Address(
+        "/t/acme-bank/administration/keys/{key}/", SEEING_ADMINISTRATION | {ASKER}
+    ),
+    "t/<slug:slug>/administration/keys/<uuid:key_id>/rotate": Address(
+        "/t/acme-bank/administration/keys/{key}/rotate", _roles(ASKER)
+    ),
+    "t/<slug:slug>/administration/keys/<uuid:key_id>/revoke": Address(
+        "/t/acme-bank/administration/keys/{key}/revoke",
+        ADMINISTERING | {ASKER},
+        "post",
+        {"confirmed": "yes"},
+        302,
+    ),
+    "t/<slug:slug>/administration/keys/accounts/": Address(
+        "/t/acme-bank/administration/keys/accounts/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/keys/accounts/new/": Address(
+        "/t/acme-bank/administration/keys/accounts/new/", ADMINISTERING
+    ),
+    "t/<slug:slug>/administration/keys/accounts/<uuid:account_id>/": Address(
+        "/t/acme-bank/administration/keys/accounts/{account}/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/keys/accounts/<uuid:account_id>/disable": Address(
+        "/t/acme-bank/administration/keys/accounts/{account}/disable", ADMINISTERING
+    ),
+    "t/<slug:slug>/administration/keys/accounts/<uuid:account_id>/enable": Address(
+        "/t/acme-bank/administration/keys/accounts/{account}/enable", ADMINISTERING, "post", expected=302
+    ),
     "t/<slug:slug>/chat/": Address("/t/acme-bank/chat/", CHATTING),
     "t/<slug:slug>/chat/<uuid:conversation>/": Address("/t/acme-bank/chat/{conversation}/", _roles(ASKER)),
     "t/<slug:slug>/chat/<uuid:conversation>/rename": Address(
@@ -104,6 +165,32 @@ TENANT_ADDRESSES = {
 PLATFORM_ADDRESSES = {
     "platform/": Address("/platform/", _roles(PLATFORM)),
     "platform/data": Address("/platform/data", _roles(PLATFORM)),
+    "platform/tenants/": Address("/platform/tenants/", _roles(PLATFORM)),
+    "platform/tenants/new/": Address("/platform/tenants/new/", _roles(PLATFORM)),
+    "platform/tenants/<slug:slug>/": Address("/platform/tenants/acme-bank/", _roles(PLATFORM)),
+    "platform/tenants/<slug:slug>/owners": Address(
+        "/platform/tenants/acme-bank/owners", _roles(PLATFORM), "post", {"email": "x@acme-bank.example"}, 422
+    ),
+    "platform/tenants/<slug:slug>/owners/<uuid:invitation_id>/revoke": Address(
+        "/platform/tenants/new-bank/owners/{invitation}/revoke", _roles(PLATFORM), "post", expected=302
+    ),
+    "platform/tenants/<slug:slug>/ceilings": Address(
+        "/platform/tenants/acme-bank/ceilings",
+        _roles(PLATFORM),
+        "post",
+        {"metric": "tokens_per_day", "value": "5"},
+        302,
+    ),
+    "platform/tenants/<slug:slug>/ceilings/remove": Address(
+        "/platform/tenants/acme-bank/ceilings/remove",
+        _roles(PLATFORM),
+        "post",
+        {"subject_kind": "tenant", "metric": "storage_bytes"},
+    ),
+    "platform/tenants/<slug:slug>/delete": Address("/platform/tenants/acme-bank/delete", _roles(PLATFORM)),
+    "platform/tenants/<slug:slug>/turn/<slug:action>": Address(
+        "/platform/tenants/acme-bank/turn/suspend", _roles(PLATFORM), "post", {"confirmed": "yes"}, 302
+    ),
     "metrics": Address("/metrics", _roles(PLATFORM)),
     "metrics/inference": Address("/metrics/inference", _roles(PLATFORM), expected=503),
 }
@@ -217,10 +304,36 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
         **{role: getattr(acme, role) for role in Role.values},
         ASKER: asker,
     }
-    provider = _provider(acme)
-    return World(
-        acme, north, everybody, {"conversation": conversation, "record": handle, "provider": provider}
+    paths = {"conversation": conversation, "record": handle, "provider": _provider(acme)}
+    paths |= _people(acme, asker)
+    paths |= _credentials(acme, asker) | _of_the_platform(acme, platform_administrator)
+    return World(acme, north, everybody, paths)
+
+
+def _people(company: Company, member: User) -> dict[str, Any]:
+    """The membership of a member."""
+    with tenant_scope(company.tenant.pk):
+        return {"member": Membership.objects.get(user=member).pk}
+
+
+def _credentials(company: Company, owner: User) -> dict[str, Any]:
+    """A key of the owner, and a service account."""
+    with tenant_scope(company.tenant.pk):
+        administrator = company.actor(company.administrator)
+        account = keys.create_service_account(actor=administrator, name="nightly")
+        key, _text = keys.create_key(actor=company.actor(owner), name="laptop")
+    return {"key": key.pk, "account": account.pk}
+
+
+def _of_the_platform(company: Company, platform_administrator: User) -> dict[str, Any]:
+    """What the platform has set and sent: a ceiling, and the invitation of a new tenant's first owner."""
+    actor = platform_actor(user=platform_administrator, tenant=company.tenant)
+    with tenant_scope(company.tenant.pk):
+        set_limit(actor=actor, subject_kind="tenant", subject_id=None, metric="storage_bytes", value=1)
+    _tenant, invitation, _token = found_tenant(
+        user=platform_administrator, slug="new-bank", name="New Bank", owner_email="first@new-bank.example"
     )
+    return {"invitation": invitation.pk}
 
 
 def _provider(company: Company) -> Any:

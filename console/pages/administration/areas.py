@@ -5,9 +5,10 @@ from typing import NamedTuple
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from tenants.actors import Actor
-from tenants.roles import ADMINISTRATION_VIEW
+from tenants.roles import ADMINISTRATION_VIEW, API_USE, KEYS_MANAGE, PEOPLE_MANAGE
 
 
 class Area(NamedTuple):
@@ -18,7 +19,11 @@ class Area(NamedTuple):
     permissions: tuple[str, ...] = (ADMINISTRATION_VIEW,)
 
 
-AREAS: tuple[Area, ...] = ()
+AREAS: tuple[Area, ...] = (
+    Area("people", _("People"), (ADMINISTRATION_VIEW, PEOPLE_MANAGE)),
+    Area("invitations", _("Invitations"), (ADMINISTRATION_VIEW, PEOPLE_MANAGE)),
+    Area("keys", _("API keys"), (API_USE, KEYS_MANAGE, ADMINISTRATION_VIEW)),
+)
 
 
 class Tab(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django import forms
+from django.http import HttpRequest
 
 from tenants.errors import Refused
 
@@ -21,6 +22,11 @@ class PageForm(forms.Form):
                 field.widget, forms.CheckboxInput | forms.CheckboxSelectMultiple | forms.RadioSelect
             ):
                 field.widget.attrs.setdefault("class", "input")
+
+
+def posted(request: HttpRequest) -> tuple[Any, Any]:
+    """The first two arguments of a form: what was sent, an empty form too; (None, None) when nothing was."""
+    return (request.POST, request.FILES) if request.method == "POST" else (None, None)
 
 
 class Failed:
