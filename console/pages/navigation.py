@@ -61,7 +61,7 @@ def sidebar(request: HttpRequest) -> Sidebar:
         actor=actor,
         tenants=[membership.tenant for membership in memberships_of(user)],
         links=_links(actor, request.path) if actor else [],
-        platform=Link(platform_url, str(_("Platform")), "platform", request.path == platform_url)
+        platform=Link(platform_url, str(_("Platform")), "platform", request.path.startswith(platform_url))
         if user.is_platform_administrator
         else None,
         conversations=reverse("palette", args=[actor.tenant_slug]) if actor and actor.can(CHAT_USE) else "",

@@ -1,41 +1,24 @@
-"""Platform health, for platform administrators: processes, inference, tenants. Nobody's content."""
+"""Platform health, for platform administrators: processes and inference. Nobody's content."""
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from console import health
-from console.pages.navigation import person
+from console.tenancy import platform_view
 from inference.client import InferenceUnavailable
-from tenants.models import Tenant
-
-View = Callable[[HttpRequest], HttpResponse]
 
 
-def platform_view(view: View) -> View:
-    """For platform administrators; to anybody else who is signed in, the page does not exist."""
-
-    @wraps(view)
-    def wrapped(request: HttpRequest) -> HttpResponse:
-        if not person(request).is_platform_administrator:
-            raise Http404
-        return view(request)
-
-    return require_safe(login_required(wrapped))
-
-
+@require_safe
 @platform_view
 def page(request: HttpRequest) -> HttpResponse:
-    context = {"state": _state(), "tenants": Tenant.objects.order_by("name")}
-    return render(request, "pages/platform.html", context)
+    return render(request, "pages/platform.html", {"state": _state()})
 
 
+@require_safe
 @platform_view
 def data(request: HttpRequest) -> JsonResponse:
     """{"parts": [{"name", "label", "ok", "detail"}], "inference": {…} or null}."""

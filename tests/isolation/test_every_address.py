@@ -248,6 +248,7 @@ ACCOUNT_ADDRESSES = {
 # Django's admin: for nobody without a second factor, platform administrators included (tests/sign_in/test_emergency.py).
 EMERGENCY_ADDRESSES = {
     "emergency/": "/emergency/",
+    "emergency/<str:app_label>/": "/emergency/tenants/",
     "emergency/tenants/user/": "/emergency/tenants/user/",
     "emergency/tenants/user/<path:object_id>/change/": f"/emergency/tenants/user/{uuid7()}/change/",
     "emergency/tenants/tenant/": "/emergency/tenants/tenant/",

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django import forms
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from console.pages.administration.forms import status_of
-from console.tenancy import TenantRequest
 
 CONFIRMED = "confirmed"
 
@@ -35,12 +34,12 @@ class Question:
     is_danger: bool = True
 
 
-def ask(request: TenantRequest, question: Question) -> HttpResponse:
-    """The page that asks; 422 when the form in it was filled in wrongly."""
+def ask(request: HttpRequest, question: Question, *, frame: str = "administration/base.html") -> HttpResponse:
+    """The page that asks; 422 when the form in it was filled in wrongly. frame: the template around it."""
     status = status_of(question.form) if question.form else 200
-    context = {"title": question.title, "question": question, "confirmed": CONFIRMED}
+    context = {"title": question.title, "question": question, "confirmed": CONFIRMED, "frame": frame}
     return render(request, "administration/confirm.html", context, status=status)
 
 
-def is_confirmed(request: TenantRequest) -> bool:
+def is_confirmed(request: HttpRequest) -> bool:
     return request.method == "POST" and CONFIRMED in request.POST
