@@ -5,7 +5,7 @@ same NotVisible, which callers show as 404.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -138,6 +138,27 @@ def system_actor(tenant: Tenant, label: str) -> Actor:
         role="system",
         permissions=frozenset(),
     )
+
+
+def refreshed(actor: Actor) -> Actor:
+    """The actor with what is left, at this moment, of what they could do. Inside the tenant's scope."""
+    held: frozenset[str] | None = None
+    if actor.api_key_id is not None:
+        held = permissions_of_keys([actor.api_key_id]).get(actor.api_key_id)
+    elif actor.is_platform:
+        found = User.objects.filter(pk=actor.user_id, is_active=True, is_platform_administrator=True)
+        held = frozenset({PLATFORM_MANAGE}) if found.exists() else None
+    elif actor.user_id is not None:
+        held = permissions_of_people([actor.user_id]).get(actor.user_id)
+    return replace(actor, permissions=actor.permissions & (held or frozenset()))
+
+
+def people_behind(actor: Actor) -> frozenset[UUID]:
+    """Whose own rights the actor must not change: the person, or whoever was shown the program's key."""
+    if actor.user_id is not None:
+        return frozenset({actor.user_id})
+    makers = ApiKey.objects.filter(pk=actor.api_key_id).values_list("created_by_id", flat=True)
+    return frozenset(maker for maker in makers if maker is not None)
 
 
 def actor_for_key(text: str, address: str = "") -> Actor | None:

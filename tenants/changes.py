@@ -1,12 +1,20 @@
-"""Every change of administration is recorded with what was before and after, in the transaction that makes it.
+"""How a tenant is changed: whole or not at all, one change after the other, each recorded with what was before and after.
 
 The audit lies above this package, so it registers itself as the place where changes go. Without it nothing changes.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from uuid import UUID
 
-from tenants.actors import Actor
+from tenants.actors import Actor, refreshed
+from tenants.models import Tenant
+from tenants.scope import tenant_scope
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Sink(Protocol):
@@ -21,6 +29,35 @@ class Sink(Protocol):
         subject_id: UUID | None,
         client_address: str,
     ) -> object: ...
+
+
+@contextmanager
+def changing(tenant_id: UUID) -> Iterator[Tenant]:
+    """The tenant's scope, in which nobody else changes the tenant until the transaction ends; and its row.
+
+    So what a change has looked up (who else is an owner, what stands below a group) is still so when it is committed,
+    and two changes never wait for each other.
+    """
+    with tenant_scope(tenant_id):
+        # no_key: rows that refer to the tenant can still be written, as the audit's.
+        yield Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
+
+
+def change(service: Callable[P, R]) -> Callable[P, R]:
+    """A service that changes the tenant of its keyword argument `actor`, within `changing`.
+
+    What it raises undoes all that it did, also where a page catches that and goes on. The actor may do what is left of
+    their rights by the time it is their turn.
+    """
+
+    @wraps(service)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        actor = cast(Actor, kwargs["actor"])
+        with changing(actor.tenant_id):
+            kwargs["actor"] = refreshed(actor)
+            return service(*args, **kwargs)
+
+    return run
 
 
 _sink: Sink | None = None

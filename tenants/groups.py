@@ -1,4 +1,4 @@
-"""Groups of a tenant's people. Inside the tenant's scope; raises NotVisible and Refused."""
+"""Groups of a tenant's people. Readers run in the tenant's scope, writers open it. Raises NotVisible and Refused."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -8,9 +8,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from tenants import words
-from tenants.actors import Actor, NotVisible
-from tenants.changes import difference, record_change
+from tenants import grants, words
+from tenants.actors import Actor, NotVisible, people_behind
+from tenants.changes import change, difference, record_change
 from tenants.errors import Refused
 from tenants.models import Group, GroupMember, Membership
 from tenants.roles import ADMINISTRATION_VIEW, PEOPLE_MANAGE, SCIM_PROVISION
@@ -28,9 +28,12 @@ def groups(actor: Actor, search: str = "") -> QuerySet[Group]:
     if not (may_manage(actor) or actor.can(ADMINISTRATION_VIEW)):
         raise NotVisible(ADMINISTRATION_VIEW)
     found = Group.objects.select_related("parent").order_by("-is_everyone", "name", "pk")
-    return found.filter(name__icontains=search) if search else found
+    for word in words.search_words(search):
+        found = found.filter(name__icontains=word)
+    return found
 
 
+@change
 def create_group(
     *,
     actor: Actor,
@@ -43,15 +46,18 @@ def create_group(
     """A new group, with these members at once."""
     _require(actor)
     group = Group(name=words.clean_name(name), description=words.clean_text(description))
-    group.external_id, group.parent = external_id[:200], _parent(parent_id)
+    group.external_id, group.parent = _cleaned_external_id(external_id), _parent(parent_id)
     _refuse_depth(group)
+    if parent_id is not None:
+        _refuse_walking_in(actor, parent_id, Membership.objects.filter(pk__in=membership_ids))
     _save(group)
-    if membership_ids:
-        _put(group, membership_ids)
-    record_change(actor, "group.created", subject_id=group.pk, after=_shown(group))
+    added = _put(group, membership_ids)
+    after = {**_shown(group), "members": _emails(added)}
+    record_change(actor, "group.created", subject_id=group.pk, after=after)
     return group
 
 
+@change
 def update_group(*, actor: Actor, group_id: UUID, **changes: Any) -> Group:
     """Change name, description, parent_id or external_id."""
     _require(actor)
@@ -62,11 +68,16 @@ def update_group(*, actor: Actor, group_id: UUID, **changes: Any) -> Group:
     if "description" in changes:
         group.description = words.clean_text(changes["description"])
     if "external_id" in changes:
-        group.external_id = changes["external_id"][:200]
+        group.external_id = _cleaned_external_id(changes["external_id"])
     if "parent_id" in changes:
         group.parent = _parent(changes["parent_id"])
         _refuse_cycle(group)
         _refuse_depth(group)
+        if group.parent_id is not None:
+            inside = GroupMember.objects.filter(group_id__in=groups_below(group.pk))
+            _refuse_walking_in(
+                actor, group.parent_id, Membership.objects.filter(pk__in=inside.values("membership_id"))
+            )
     _save(group)
     old, new = difference(before, _shown(group))
     if new:
@@ -74,6 +85,7 @@ def update_group(*, actor: Actor, group_id: UUID, **changes: Any) -> Group:
     return group
 
 
+@change
 def delete_group(*, actor: Actor, group_id: UUID) -> None:
     """Take a group away, with what was granted to it; refused while others stand below it."""
     _require(actor)
@@ -82,14 +94,18 @@ def delete_group(*, actor: Actor, group_id: UUID) -> None:
         raise Refused(
             "group_has_children", _("Other groups stand below this one. Move or delete them first.")
         )
-    record_change(actor, "group.deleted", subject_id=group.pk, before=_shown(group))
+    inside = list(GroupMember.objects.filter(group=group).values_list("membership_id", flat=True))
+    before = {**_shown(group), "members": _emails(inside)}
+    record_change(actor, "group.deleted", subject_id=group.pk, before=before)
     group.delete()
 
 
+@change
 def add_members(*, actor: Actor, group_id: UUID, membership_ids: Collection[UUID]) -> int:
     """Put people into a group; how many were not in it before."""
     _require(actor)
     group = own_group(group_id)
+    _refuse_walking_in(actor, group.pk, Membership.objects.filter(pk__in=membership_ids))
     added = _put(group, membership_ids)
     if added:
         after = {"members": _emails(added)}
@@ -97,6 +113,7 @@ def add_members(*, actor: Actor, group_id: UUID, membership_ids: Collection[UUID
     return len(added)
 
 
+@change
 def remove_members(*, actor: Actor, group_id: UUID, membership_ids: Collection[UUID]) -> int:
     """Take people out of a group; how many were in it."""
     _require(actor)
@@ -114,7 +131,7 @@ def remove_members(*, actor: Actor, group_id: UUID, membership_ids: Collection[U
 
 def own_group(group_id: UUID) -> Group:
     """A group that people made. Raises NotVisible, also for the group of everyone, which nobody edits."""
-    group = Group.objects.select_for_update(of=("self",)).filter(pk=group_id, is_everyone=False).first()
+    group = Group.objects.select_related("parent").filter(pk=group_id, is_everyone=False).first()
     if group is None:
         raise NotVisible("group")
     return group
@@ -170,8 +187,6 @@ def _require(actor: Actor) -> None:
 def _parent(parent_id: UUID | None) -> Group | None:
     if parent_id is None:
         return None
-    # All groups are locked, so that two moves at once cannot close a circle between them.
-    list(Group.objects.select_for_update(of=("self",)).order_by("pk").values_list("pk"))
     parent = Group.objects.filter(pk=parent_id, is_everyone=False).first()
     if parent is None:
         raise Refused("parent_unknown", _("There is no such group. Choose one of the list."), "parent_id")
@@ -195,6 +210,22 @@ def _refuse_depth(group: Group) -> None:
         raise Refused("group_too_deep", message % {"deepest": DEEPEST}, "parent_id")
 
 
+def _refuse_walking_in(actor: Actor, group_id: UUID, coming: QuerySet[Membership]) -> None:
+    """Raises Refused when the actor is among those who come into a group that somebody shared content with.
+
+    Who manages groups reads nobody's content; in such a group only another person can put them.
+    """
+    if not coming.filter(user_id__in=people_behind(actor)).exists():
+        return
+    parents, _everyone = _tree()
+    if grants.opens_content(list(_upwards(group_id, parents))):
+        message = _(
+            "Somebody shared conversations or the like with this group, and you cannot let yourself in. "
+            "Ask another administrator."
+        )
+        raise Refused("own_membership", message, "members")
+
+
 def _put(group: Group, membership_ids: Collection[UUID]) -> list[UUID]:
     known = set(Membership.objects.filter(pk__in=membership_ids).values_list("pk", flat=True))
     if len(known) != len(set(membership_ids)):
@@ -204,6 +235,10 @@ def _put(group: Group, membership_ids: Collection[UUID]) -> list[UUID]:
     rows = [GroupMember(group=group, membership_id=each) for each in fresh]
     GroupMember.objects.bulk_create(rows, ignore_conflicts=True)
     return fresh
+
+
+def _cleaned_external_id(text: str) -> str:
+    return words.clean_text(text, field="external_id", most=200)
 
 
 def _save(group: Group) -> None:

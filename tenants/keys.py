@@ -1,7 +1,9 @@
-"""Service accounts and API keys. Inside the tenant's scope; raises NotVisible and Refused.
+"""Service accounts and API keys. Readers run in the tenant's scope, writers open it. Raises NotVisible and Refused.
 
 Whoever manages keys manages those of service accounts, and takes away anybody's; everybody who may use the API makes
-personal keys, which can never do more than their owner. Nobody makes a key that may do more than they may themselves.
+personal keys, which can never do more than their owner and are shown to nobody else. A program with a role that has a
+duty, and each of its keys, is made by whoever may give that role to people. No program reads content. A key makes no
+personal keys, and none for its own program.
 """
 
 from collections.abc import Collection
@@ -14,16 +16,26 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from tenants import clock, networks, words
-from tenants.actors import Actor, NotVisible, require
-from tenants.changes import difference, record_change
+from tenants.actors import Actor, NotVisible, people_behind, require
+from tenants.changes import change, difference, record_change
 from tenants.custom_roles import roles
 from tenants.errors import Refused
 from tenants.models import ApiKey, ServiceAccount
-from tenants.roles import ADMINISTRATION_VIEW, API_USE, KEYS_MANAGE, PEOPLE_APPOINT, Role, Scope, duties_of
+from tenants.roles import (
+    ADMINISTRATION_VIEW,
+    API_USE,
+    KEYS_MANAGE,
+    PEOPLE_APPOINT,
+    Duty,
+    Role,
+    Scope,
+    duties_of,
+)
 
 LONGEST_OVERLAP = timedelta(days=30)
 LONGEST_LIFE = timedelta(days=3650)
 KEYS_PER_OWNER = 100
+MOST_ROUTES = 100
 
 
 def service_accounts(actor: Actor) -> QuerySet[ServiceAccount]:
@@ -32,6 +44,7 @@ def service_accounts(actor: Actor) -> QuerySet[ServiceAccount]:
     return ServiceAccount.objects.select_related("created_by").order_by("name")
 
 
+@change
 def create_service_account(
     *, actor: Actor, name: str, description: str = "", role: str = Role.MEMBER
 ) -> ServiceAccount:
@@ -41,7 +54,7 @@ def create_service_account(
     account = ServiceAccount(
         name=words.clean_name(name), description=words.clean_text(description), role=role
     )
-    account.created_by_id = actor.user_id
+    account.created_by_id = _maker(actor)
     try:
         with transaction.atomic():
             account.save(force_insert=True)
@@ -52,10 +65,11 @@ def create_service_account(
     return account
 
 
+@change
 def update_service_account(*, actor: Actor, account_id: UUID, **changes: Any) -> ServiceAccount:
     """Change description or role."""
     require(actor, KEYS_MANAGE)
-    account = _own_account(account_id)
+    account = _others_account(actor, account_id)
     _require_giving(actor, account.role)
     before = _shown_account(account)
     if "description" in changes:
@@ -70,10 +84,11 @@ def update_service_account(*, actor: Actor, account_id: UUID, **changes: Any) ->
     return account
 
 
+@change
 def set_service_account_enabled(*, actor: Actor, account_id: UUID, enabled: bool) -> ServiceAccount:
     """Stop a program, with all its keys, within a second; or let it work again."""
     require(actor, KEYS_MANAGE)
-    account = _own_account(account_id)
+    account = _others_account(actor, account_id)
     if enabled:
         _require_giving(actor, account.role)
     if (account.disabled is None) != enabled:
@@ -92,9 +107,10 @@ def keys(actor: Actor) -> QuerySet[ApiKey]:
     if actor.can(KEYS_MANAGE) or actor.can(ADMINISTRATION_VIEW):
         return found
     require(actor, API_USE)
-    return found.filter(user_id=actor.user_id)
+    return found.filter(user_id=actor.user_id) if actor.user_id else found.none()
 
 
+@change
 def create_key(
     *,
     actor: Actor,
@@ -106,7 +122,7 @@ def create_key(
     allowed_networks: Collection[str] = (),
 ) -> tuple[ApiKey, str]:
     """A key of a service account, or the actor's own without one; and its text, which cannot be had again."""
-    key = ApiKey(tenant_id=actor.tenant_id, name=words.clean_name(name), created_by_id=actor.user_id)
+    key = ApiKey(tenant_id=actor.tenant_id, name=words.clean_name(name), created_by_id=_maker(actor))
     if service_account_id is None:
         require(actor, API_USE)
         if actor.api_key_id is not None:
@@ -114,26 +130,29 @@ def create_key(
         key.user_id = actor.user_id
     else:
         require(actor, KEYS_MANAGE)
-        key.service_account = _own_account(service_account_id)
+        key.service_account = _others_account(actor, service_account_id)
         _require_giving(actor, key.service_account.role)
     key.scopes, key.expires = _cleaned_scopes(scopes), _cleaned_expiry(expires)
     key.allowed_routes = _cleaned_routes(allowed_routes)
     key.networks = networks.parse(list(allowed_networks))
-    if _of_owner(key).count() >= KEYS_PER_OWNER:
-        raise Refused(
-            "too_many_keys", _("There are %(most)d keys already. Revoke some.") % {"most": KEYS_PER_OWNER}
-        )
+    _refuse_too_many(key)
     text = key.set_new_secret(actor.tenant_id)
     _insert(key)
     record_change(actor, "key.created", subject_id=key.pk, after=_shown(key))
     return key, text
 
 
+@change
 def rotate_key(*, actor: Actor, key_id: UUID, overlap: timedelta = timedelta(days=1)) -> tuple[ApiKey, str]:
-    """A successor with the same rights, and its text. The old key goes on working for `overlap`, at most as before."""
+    """A successor with the same rights and span of life, and its text. The old key works on for `overlap`, if it lasts."""
     old = _managed(actor, key_id)
-    if old.service_account:
-        _require_giving(actor, old.service_account.role)
+    if old.service_account_id is None:
+        if old.user_id != actor.user_id or actor.api_key_id is not None:
+            message = _("A personal key is replaced by its owner alone, in the console. You can revoke it.")
+            raise Refused("key_of_another", message)
+    else:
+        account = _others_account(actor, old.service_account_id)
+        _require_giving(actor, account.role)
     if not old.is_valid:
         raise Refused("key_ended", _("This key has ended. Make a new one instead."))
     if old.successor_made:
@@ -149,20 +168,22 @@ def rotate_key(*, actor: Actor, key_id: UUID, overlap: timedelta = timedelta(day
         scopes=old.scopes,
         allowed_routes=old.allowed_routes,
         networks=old.networks,
-        created_by_id=actor.user_id,
-        expires=old.expires,
+        created_by_id=_maker(actor),
+        expires=clock.now() + (old.expires - old.created) if old.expires else None,
         rotates=old,
     )
+    _refuse_too_many(fresh)
     text = fresh.set_new_secret(actor.tenant_id)
-    until = clock.now() + overlap
+    until, before = clock.now() + overlap, _expiry(old)
     old.successor_made, old.expires = clock.now(), min(until, old.expires) if old.expires else until
     old.save(update_fields=["successor_made", "expires"])
     _insert(fresh)
-    detail = {"name": old.name, "successor": str(fresh.pk), "old_key_until": old.expires.isoformat()}
-    record_change(actor, "key.rotated", subject_id=old.pk, detail=detail)
+    detail = {"name": old.name, "successor": str(fresh.pk)}
+    record_change(actor, "key.rotated", subject_id=old.pk, before=before, after=_expiry(old), detail=detail)
     return fresh, text
 
 
+@change
 def revoke_key(*, actor: Actor, key_id: UUID) -> ApiKey:
     """End a key; what runs with it ends within a second."""
     key = _managed(actor, key_id)
@@ -174,32 +195,49 @@ def revoke_key(*, actor: Actor, key_id: UUID) -> ApiKey:
 
 
 def _managed(actor: Actor, key_id: UUID) -> ApiKey:
-    rows = ApiKey.objects.select_for_update(of=("self",)).select_related("service_account", "user")
-    mine = Q(pk=key_id) if actor.can(KEYS_MANAGE) else Q(pk=key_id, user_id=actor.user_id)
-    key = rows.filter(mine).first() if actor.user_id or actor.can(KEYS_MANAGE) else None
-    if key is None:
+    """Any key for whoever manages them; for people, their own."""
+    key = ApiKey.objects.select_related("service_account", "user").filter(pk=key_id).first()
+    is_own = key is not None and actor.api_key_id is None and key.user_id == actor.user_id
+    if key is None or not (is_own or actor.can(KEYS_MANAGE)):
         raise NotVisible("key")
     return key
 
 
-def _own_account(account_id: UUID) -> ServiceAccount:
-    account = ServiceAccount.objects.select_for_update(of=("self",)).filter(pk=account_id).first()
+def _maker(actor: Actor) -> UUID | None:
+    """The person who is shown what the actor makes, also through one program after another."""
+    return next(iter(people_behind(actor)), None)
+
+
+def _others_account(actor: Actor, account_id: UUID) -> ServiceAccount:
+    """A service account other than that which acts."""
+    account = ServiceAccount.objects.filter(pk=account_id).first()
     if account is None:
         raise NotVisible("service account")
+    if account.pk == actor.service_account_id:
+        raise Refused("own_account", _("No program changes its own rights. Ask somebody who manages keys."))
     return account
 
 
-def _of_owner(key: ApiKey) -> QuerySet[ApiKey]:
-    owner = {"user_id": key.user_id} if key.user_id else {"service_account_id": key.service_account_id}
-    return ApiKey.objects.filter(**owner, revoked=None)
+def _refuse_too_many(key: ApiKey) -> None:
+    living = ApiKey.objects.filter(Q(expires=None) | Q(expires__gt=clock.now()), revoked=None)
+    if (
+        living.filter(user_id=key.user_id, service_account_id=key.service_account_id).count()
+        >= KEYS_PER_OWNER
+    ):
+        message = _("There are %(most)d keys already. Revoke some.")
+        raise Refused("too_many_keys", message % {"most": KEYS_PER_OWNER})
 
 
 def _require_giving(actor: Actor, role: str) -> None:
-    """Raises Refused for roles that do not exist, that read content, or that may do more than the actor."""
-    known = {code: permissions for code, _name, permissions in roles()}
-    if role not in known:
-        raise Refused("role_unknown", _("There is no role “%(role)s”.") % {"role": role}, "role")
-    if duties_of(known[role]) and not (actor.can(PEOPLE_APPOINT) or known[role] <= actor.permissions):
+    """Raises Refused for roles that do not exist, that read content, or that the actor may give to nobody."""
+    permissions = {code: held for code, _name, held in roles()}.get(role)
+    if permissions is None:
+        raise Refused("role_unknown", _("There is no role “%(role)s”.") % {"role": role[:50]}, "role")
+    if Duty.REVIEW in duties_of(permissions):
+        raise Refused(
+            "role_reads_content", _("People read content, programs never. Choose a role without."), "role"
+        )
+    if duties_of(permissions) and not actor.can(PEOPLE_APPOINT):
         message = _("Only an owner gives a program the role “%(role)s”.")
         raise Refused("role_not_yours", message % {"role": role}, "role")
 
@@ -217,12 +255,17 @@ def _cleaned_scopes(scopes: Collection[str]) -> list[str]:
 
 
 def _cleaned_expiry(expires: datetime | None) -> datetime | None:
-    if expires is not None and not clock.now() < expires <= clock.now() + LONGEST_LIFE:
+    if expires is not None and (
+        expires.tzinfo is None or not clock.now() < expires <= clock.now() + LONGEST_LIFE
+    ):
         raise Refused("expiry_invalid", _("Choose a time in the future, within ten years."), "expires")
     return expires
 
 
 def _cleaned_routes(names: Collection[str]) -> list[str]:
+    if len(names) > MOST_ROUTES:
+        message = _("Name at most %(most)d models.")
+        raise Refused("too_many_routes", message % {"most": MOST_ROUTES}, "allowed_routes")
     return sorted({words.clean_name(name, field="allowed_routes", most=100) for name in names})
 
 
@@ -235,12 +278,16 @@ def _insert(key: ApiKey) -> None:
         raise Refused("name_taken", message % {"name": key.name}, "name") from None
 
 
+def _expiry(key: ApiKey) -> dict[str, str | None]:
+    return {"expires": key.expires.isoformat() if key.expires else None}
+
+
 def _shown(key: ApiKey) -> dict[str, Any]:
     return {
         "name": key.name,
         "owner": key.user.email if key.user else str(key.service_account),
         "scopes": key.scopes,
-        "expires": key.expires.isoformat() if key.expires else None,
+        **_expiry(key),
         "allowed_routes": key.allowed_routes,
         "networks": key.networks,
     }

@@ -1,7 +1,7 @@
 """A tenant's life: founded, suspended, resumed, archived, deleted with its keys; and its settings.
 
-The functions run inside the tenant's scope, but for `create_tenant` and `destroy_due`, which open it. They raise
-NotVisible without the permission and Refused for what makes no sense.
+Whatever changes something opens the tenant's scope. Raises NotVisible without the permission and Refused for what makes
+no sense.
 """
 
 import logging
@@ -9,12 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.utils.translation import gettext as _
 
 from tenants import clock, isolation, networks, words
 from tenants.actors import Actor, NotVisible, platform_actor, require, system_actor
-from tenants.changes import difference, record_change
+from tenants.changes import change, difference, record_change
 from tenants.errors import Refused
 from tenants.models import Group, Tenant, TenantSettings, User
 from tenants.roles import PLATFORM_MANAGE, SETTINGS_MANAGE, TENANT_CLOSE
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 GRACE = timedelta(days=30)
 RETENTION_DAYS = range(1, 3651)
 MOST_DOMAINS = 50
+MOST_MODELS = 1000
 
 _S = Tenant.Status
 _FROM: dict[str, frozenset[str]] = {
@@ -46,37 +47,41 @@ def furnish(tenant: Tenant) -> None:
 
 def create_tenant(*, user: User, slug: str, name: str, address: str = "") -> Tenant:
     """A new tenant, founded by a platform administrator; its first owner is invited next."""
-    slug, name = words.clean_slug(slug), words.clean_name(name)
-    if not (user.is_active and user.is_platform_administrator):
-        raise NotVisible(slug)
+    tenant = Tenant(slug=slug, name=name)
+    actor = platform_actor(user=user, tenant=tenant, address=address)
+    tenant.slug, tenant.name = words.clean_slug(slug), words.clean_name(name)
     with transaction.atomic():
-        if Tenant.objects.filter(slug=slug).exists():
+        try:
+            with transaction.atomic():
+                tenant.save(force_insert=True)
+        except IntegrityError:
             message = _("There is or was a tenant “%(slug)s”. Choose another name for its addresses.")
-            raise Refused("slug_taken", message % {"slug": slug}, "slug")
-        tenant = Tenant.objects.create(slug=slug, name=name)
+            raise Refused("slug_taken", message % {"slug": slug}, "slug") from None
         furnish(tenant)
-        with tenant_scope(tenant.pk):
-            actor = platform_actor(user=user, tenant=tenant, address=address)
-            after = {"slug": slug, "name": name}
-            record_change(actor, "tenant.created", subject_id=tenant.pk, after=after)
+        after = {"slug": tenant.slug, "name": tenant.name}
+        record_change(actor, "tenant.created", subject_id=tenant.pk, after=after)
     return tenant
 
 
+@change
 def suspend(*, actor: Actor) -> Tenant:
     """Nobody enters and nothing runs until it is resumed: sockets and answers end within a second."""
     return _turn(actor, _S.SUSPENDED, "tenant.suspended", PLATFORM_MANAGE)
 
 
+@change
 def resume(*, actor: Actor) -> Tenant:
     """Back to work, from suspended or archived."""
     return _turn(actor, _S.ACTIVE, "tenant.resumed", PLATFORM_MANAGE)
 
 
+@change
 def archive(*, actor: Actor) -> Tenant:
     """Closed and kept: as suspended, but meant to last."""
     return _turn(actor, _S.ARCHIVED, "tenant.archived", PLATFORM_MANAGE, TENANT_CLOSE)
 
 
+@change
 def request_deletion(*, actor: Actor, confirm_slug: str) -> Tenant:
     """Close it now, and after GRACE delete what it owns and destroy its keys. `confirm_slug`: typed by whoever asks."""
     _require_any(actor, PLATFORM_MANAGE, TENANT_CLOSE)
@@ -86,10 +91,11 @@ def request_deletion(*, actor: Actor, confirm_slug: str) -> Tenant:
     return _turn(actor, _S.DELETING, "tenant.deletion_requested", PLATFORM_MANAGE, TENANT_CLOSE)
 
 
+@change
 def cancel_deletion(*, actor: Actor) -> Tenant:
     """Keep the tenant after all: it is archived then."""
     require(actor, PLATFORM_MANAGE)
-    tenant = _locked(actor)
+    tenant = _tenant(actor)
     if tenant.status != _S.DELETING:
         raise Refused("wrong_state", _("This tenant is not being deleted."))
     return _set_status(actor, tenant, _S.ARCHIVED, "tenant.deletion_cancelled")
@@ -100,8 +106,8 @@ def destroy_due() -> int:
 
     What the audit recorded stays as sealed bytes that no key opens any more.
     """
-    due = Tenant.objects.filter(status=_S.DELETING, delete_after__lte=clock.now())
-    return sum(_destroy(tenant) for tenant in due.order_by("pk"))
+    due = Tenant.objects.filter(status=_S.DELETING, delete_after__lte=clock.now()).order_by("pk")
+    return sum(_destroyed(tenant) for tenant in due)
 
 
 def settings_of(actor: Actor) -> TenantSettings:
@@ -109,11 +115,11 @@ def settings_of(actor: Actor) -> TenantSettings:
     return TenantSettings.objects.get(tenant_id=actor.tenant_id)
 
 
+@change
 def update_settings(*, actor: Actor, **changes: Any) -> TenantSettings:
     """Change some of the tenant's settings, by the names of TenantSettings' fields; `name` is the tenant's own."""
     require(actor, SETTINGS_MANAGE)
-    row = TenantSettings.objects.select_for_update().get(tenant_id=actor.tenant_id)
-    tenant = _locked(actor)
+    row, tenant = settings_of(actor), _tenant(actor)
     before = _shown(row, tenant)
     for field, value in changes.items():
         if field == "name":
@@ -131,10 +137,11 @@ def update_settings(*, actor: Actor, **changes: Any) -> TenantSettings:
     return row
 
 
+@change
 def set_logo(*, actor: Actor, logo: bytes | None) -> None:
     """A picture that was checked and scaled already (WebP), or None to take it away."""
     require(actor, SETTINGS_MANAGE)
-    row = TenantSettings.objects.select_for_update().get(tenant_id=actor.tenant_id)
+    row = settings_of(actor)
     before, row.logo = {"logo": row.logo is not None}, logo
     row.save(update_fields=["logo"])
     after = {"logo": logo is not None}
@@ -146,13 +153,13 @@ def _require_any(actor: Actor, *permissions: str) -> None:
         raise NotVisible(permissions[0])
 
 
-def _locked(actor: Actor) -> Tenant:
-    return Tenant.objects.select_for_update().get(pk=actor.tenant_id)
+def _tenant(actor: Actor) -> Tenant:
+    return Tenant.objects.get(pk=actor.tenant_id)
 
 
 def _turn(actor: Actor, status: str, kind: str, *permissions: str) -> Tenant:
     _require_any(actor, *permissions)
-    tenant = _locked(actor)
+    tenant = _tenant(actor)
     if tenant.status not in _FROM[status]:
         message = _("The tenant is “%(status)s”, from which this is not possible.")
         raise Refused("wrong_state", message % {"status": tenant.get_status_display()})
@@ -160,22 +167,37 @@ def _turn(actor: Actor, status: str, kind: str, *permissions: str) -> Tenant:
 
 
 def _set_status(actor: Actor, tenant: Tenant, status: str, kind: str) -> Tenant:
-    before = {"status": tenant.status}
+    before = _state(tenant)
     tenant.status, tenant.status_changed = status, clock.now()
     tenant.delete_after = clock.now() + GRACE if status == _S.DELETING else None
     tenant.save(update_fields=["status", "status_changed", "delete_after"])
-    after = {"status": status}
-    if tenant.delete_after:
-        after["delete_after"] = tenant.delete_after.isoformat()
-    record_change(actor, kind, subject_id=tenant.pk, before=before, after=after)
+    old, new = difference(before, _state(tenant))
+    record_change(actor, kind, subject_id=tenant.pk, before=old, after=new)
     return tenant
 
 
-def _destroy(tenant: Tenant) -> int:
+def _state(tenant: Tenant) -> dict[str, str | None]:
+    return {
+        "status": tenant.status,
+        "delete_after": tenant.delete_after.isoformat() if tenant.delete_after else None,
+    }
+
+
+def _destroyed(tenant: Tenant) -> bool:
+    """Whether it was; what stands in the way of one tenant's end is logged, and the others go on."""
+    try:
+        return _destroy(tenant)
+    except Exception:
+        logger.exception("tenant %s is due and was not deleted", tenant.slug)
+        return False
+
+
+def _destroy(tenant: Tenant) -> bool:
     with tenant_scope(tenant.pk):
+        # Not as `changing` does: no row that refers to the tenant may be on its way in.
         locked = Tenant.objects.select_for_update().get(pk=tenant.pk)
         if locked.status != _S.DELETING:
-            return 0
+            return False
         record_change(system_actor(locked, "grace period"), "tenant.destroyed", subject_id=tenant.pk)
         for model in isolation.isolated_models():
             if "DELETE" in isolation.privileges_of(model):
@@ -185,7 +207,7 @@ def _destroy(tenant: Tenant) -> int:
         locked.status, locked.status_changed = _S.DELETED, clock.now()
         locked.save(update_fields=["status", "status_changed"])
     logger.warning("tenant %s was deleted and its keys destroyed", tenant.slug)
-    return 1
+    return True
 
 
 def _empty(model: type[models.Model]) -> None:
@@ -211,7 +233,7 @@ def _language(value: str, field: str) -> str:
 
 
 def _days(value: int, field: str) -> int:
-    if value not in RETENTION_DAYS:
+    if isinstance(value, bool) or value not in RETENTION_DAYS:
         message = _("Choose a number of days from %(least)d to %(most)d.")
         bounds = {"least": RETENTION_DAYS.start, "most": RETENTION_DAYS.stop - 1}
         raise Refused("retention_invalid", message % bounds, field)
@@ -228,13 +250,15 @@ def _choice(choices: type[models.TextChoices]) -> Any:
 
 
 def _domains(values: list[str], field: str) -> list[str]:
-    cleaned = [words.clean_email(f"x@{value.strip().removeprefix('@')}", field=field)[2:] for value in values]
-    if len(cleaned) > MOST_DOMAINS:
+    if len(values) > MOST_DOMAINS:
         raise Refused("too_many_domains", _("Name at most %(most)d domains.") % {"most": MOST_DOMAINS}, field)
-    return sorted(set(cleaned))
+    domains = (value.strip().removeprefix("@") for value in values)
+    return sorted({words.clean_email(f"x@{domain}", field=field)[2:] for domain in domains})
 
 
 def _names(values: list[str], field: str) -> list[str]:
+    if len(values) > MOST_MODELS:
+        raise Refused("too_many_models", _("Name at most %(most)d models.") % {"most": MOST_MODELS}, field)
     return sorted({words.clean_name(value, field=field, most=100) for value in values})
 
 

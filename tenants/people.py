@@ -1,12 +1,13 @@
 """The people of a tenant: members, their roles, invitations, imports.
 
-Inside the tenant's scope, but for `accept_invitation`, which opens it. Raises NotVisible and Refused.
+Readers run in the tenant's scope, writers open it. Raises NotVisible and Refused.
 
 Who gives which role: PEOPLE_MANAGE gives and takes the roles without a duty, PEOPLE_APPOINT those with one. Nobody
 changes their own, and a tenant keeps an owner.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,14 +17,14 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
-from tenants import clock, grants, words
-from tenants.actors import Actor, NotVisible, permissions_of
-from tenants.changes import record_change
+from tenants import clock, grants, networks, words
+from tenants.actors import Actor, NotVisible, people_behind, permissions_of
+from tenants.changes import change, changing, record_change
 from tenants.custom_roles import roles
 from tenants.errors import Refused
 from tenants.groups import may_manage
-from tenants.models import ApiKey, Group, GroupMember, Invitation, Membership, Tenant, User
-from tenants.roles import ADMINISTRATION_VIEW, PEOPLE_APPOINT, Role, duties_of
+from tenants.models import ApiKey, Group, GroupMember, Invitation, Membership, Tenant, TenantSettings, User
+from tenants.roles import ADMINISTRATION_VIEW, PEOPLE_APPOINT, SCIM_PROVISION, Role, duties_of
 from tenants.scope import tenant_scope
 
 INVITATION_LIFE = timedelta(days=7)
@@ -35,27 +36,30 @@ def members(actor: Actor, search: str = "", role: str = "") -> QuerySet[Membersh
     if not (may_manage(actor) or actor.can(ADMINISTRATION_VIEW)):
         raise NotVisible(ADMINISTRATION_VIEW)
     found = Membership.objects.select_related("user").order_by("user__email")
-    for word in search.split():
+    for word in words.search_words(search):
         found = found.filter(Q(user__email__icontains=word) | Q(user__name__icontains=word))
-    return found.filter(role=role) if role else found
+    return found.filter(role__in=words.search_words(role)) if role else found
 
 
+@change
 def change_role(*, actor: Actor, membership_id: UUID, role: str) -> Membership:
     """Give a member another role. What they have open ends within a second if the new role does not allow it."""
-    membership = _others(actor, membership_id)
-    _require_giving(actor, role, taken=membership.role)
-    if membership.role == Role.OWNER != role:
+    membership = _others(actor, membership_id, gains=True)
+    _require_giving(actor, role)
+    _require_taking(actor, membership.role)
+    if membership.role != role:
         _require_another_owner(membership)
-    before, membership.role = {"role": membership.role}, role
-    membership.save(update_fields=["role"])
-    _record(actor, "member.role_changed", membership, before=before, after={"role": role})
+        before, membership.role = {"role": membership.role}, role
+        membership.save(update_fields=["role"])
+        _record(actor, "member.role_changed", membership, before=before, after={"role": role})
     return membership
 
 
+@change
 def disable_member(*, actor: Actor, membership_id: UUID) -> Membership:
     """Keep the member out, with everything kept; sockets, sessions' pages and keys end within a second."""
     membership = _others(actor, membership_id)
-    _require_taking(actor, membership.role)
+    _require_shutting_out(actor, membership.role)
     if membership.disabled is None:
         _require_another_owner(membership)
         membership.disabled = clock.now()
@@ -64,9 +68,10 @@ def disable_member(*, actor: Actor, membership_id: UUID) -> Membership:
     return membership
 
 
+@change
 def enable_member(*, actor: Actor, membership_id: UUID) -> Membership:
     """Let a disabled member in again."""
-    membership = _others(actor, membership_id)
+    membership = _others(actor, membership_id, gains=True)
     _require_taking(actor, membership.role)
     if membership.disabled is not None:
         membership.disabled = None
@@ -75,33 +80,32 @@ def enable_member(*, actor: Actor, membership_id: UUID) -> Membership:
     return membership
 
 
+@change
 def remove_member(*, actor: Actor, membership_id: UUID) -> None:
     """End a membership, with its place in groups and its personal keys."""
     membership = _others(actor, membership_id)
-    _require_taking(actor, membership.role)
+    _require_shutting_out(actor, membership.role)
     _end(actor, membership, "member.removed")
 
 
+@change
 def leave(*, actor: Actor) -> None:
     """End one's own membership."""
-    membership = Membership.objects.select_for_update(of=("self",)).filter(pk=actor.membership_id).first()
+    own = Membership.objects.select_related("user").filter(pk=actor.membership_id, disabled=None)
+    membership = own.first()
     if membership is None:
         raise NotVisible("membership")
     _end(actor, membership, "member.left")
 
 
+@change
 def add_member(*, actor: Actor, user: User, role: str = Role.MEMBER, external_id: str = "") -> Membership:
     """Make somebody a member without asking them: for directories that provision people."""
     _require_managing(actor)
     _require_giving(actor, role)
-    try:
-        with transaction.atomic():
-            membership = Membership.objects.create(user=user, role=role, external_id=external_id[:200])
-    except IntegrityError:
-        raise Refused(
-            "already_member", _("%(email)s is a member already.") % {"email": user.email}, "email"
-        ) from None
-    _record(actor, "member.added", membership, after={"role": role})
+    external_id = words.clean_text(external_id, field="external_id", most=200)
+    membership = _enter(user, role=role, external_id=external_id)
+    _record(actor, "member.added", membership, after={"role": role, "external_id": external_id})
     return membership
 
 
@@ -115,17 +119,20 @@ def invitations(actor: Actor) -> QuerySet[Invitation]:
     return Invitation.objects.select_related("invited_by").filter(accepted=None, revoked=None).order_by("-pk")
 
 
+@change
 def invite(
     *, actor: Actor, email: str, role: str = Role.MEMBER, group_ids: Collection[UUID] = ()
 ) -> tuple[Invitation, str]:
     """Offer somebody a place: the invitation, and the token of its link, which is shown this once.
 
-    A platform administrator invites a tenant's owners and nobody else.
+    A platform administrator invites the first owner of a tenant, who is alone in inviting others.
     """
-    email = words.clean_email(email)
-    if not (actor.is_platform and role == Role.OWNER):
+    if actor.is_platform and role == Role.OWNER and not group_ids:
+        _refuse_second_founder()
+    else:
         _require_managing(actor)
         _require_giving(actor, role)
+    email = words.clean_email(email)
     groups = _known_groups(group_ids)
     if Membership.objects.filter(user__email=email).exists():
         raise Refused("already_member", _("%(email)s is a member already.") % {"email": email}, "email")
@@ -136,17 +143,18 @@ def invite(
         Invitation.objects.filter(pk=open_one.pk).update(revoked=clock.now())
     invitation = _new_invitation(actor, email, role, groups)
     token = invitation.set_new_token()
-    try:
-        with transaction.atomic():
-            invitation.save(force_insert=True)
-    except IntegrityError:
-        message = _("%(email)s is invited already. Send that invitation again, or take it back first.")
-        raise Refused("already_invited", message % {"email": email}, "email") from None
-    after = {"email": email, "role": role, "expires": invitation.expires.isoformat()}
+    invitation.save(force_insert=True)
+    after = {
+        "email": email,
+        "role": role,
+        "groups": [str(each) for each in groups],
+        "expires": invitation.expires.isoformat(),
+    }
     record_change(actor, "invitation.made", subject_id=invitation.pk, after=after)
     return invitation, token
 
 
+@change
 def renew_invitation(*, actor: Actor, invitation_id: UUID) -> tuple[Invitation, str]:
     """A fresh link for an invitation; the one before stops working."""
     _require_managing(actor)
@@ -154,7 +162,8 @@ def renew_invitation(*, actor: Actor, invitation_id: UUID) -> tuple[Invitation, 
     _require_giving(actor, invitation.role)
     before = {"expires": invitation.expires.isoformat()}
     token, invitation.expires = invitation.set_new_token(), clock.now() + INVITATION_LIFE
-    invitation.save(update_fields=["token_hash", "expires"])
+    invitation.sent = None
+    invitation.save(update_fields=["token_hash", "expires", "sent"])
     detail, after = {"email": invitation.email}, {"expires": invitation.expires.isoformat()}
     record_change(
         actor, "invitation.renewed", subject_id=invitation.pk, before=before, after=after, detail=detail
@@ -167,7 +176,11 @@ def links_to_send(*, invitation_ids: Collection[UUID]) -> list[tuple[Invitation,
 
     Tokens of many invitations are made when they are sent, so that none waits in a queue.
     """
-    rows = Invitation.objects.select_for_update(of=("self",)).select_related("tenant", "invited_by").order_by("pk")
+    rows = (
+        Invitation.objects.select_for_update(of=("self",))
+        .select_related("tenant", "invited_by")
+        .order_by("pk")
+    )
     waiting = rows.filter(
         pk__in=invitation_ids, sent=None, accepted=None, revoked=None, expires__gt=clock.now()
     )
@@ -181,11 +194,16 @@ def mark_sent(*, invitation_ids: Collection[UUID]) -> None:
     Invitation.objects.filter(pk__in=invitation_ids).update(sent=clock.now())
 
 
+@change
 def revoke_invitation(*, actor: Actor, invitation_id: UUID) -> None:
     """Take an invitation back: its link stops working."""
     if not actor.is_platform:
         _require_managing(actor)
     invitation = _open_invitation(invitation_id)
+    if not actor.is_platform:
+        _require_taking(actor, invitation.role)
+    elif invitation.role != Role.OWNER or _owners().exists():
+        raise NotVisible("invitation")
     invitation.revoked = clock.now()
     invitation.save(update_fields=["revoked"])
     before = {"email": invitation.email, "role": invitation.role}
@@ -201,38 +219,45 @@ def find_invitation(*, tenant_slug: str, token: str) -> Invitation:
     if tenant is None:
         raise NotVisible(tenant_slug)
     with tenant_scope(tenant.pk):
-        candidates = Invitation.objects.filter(token_hash=Invitation.hash_of(token)).select_related("tenant")
-        invitation = candidates.first()
-    if invitation is None:
-        raise NotVisible(tenant_slug)
-    if invitation.accepted or invitation.revoked:
-        message = _("This invitation was used or taken back. Sign in, or ask for a new one.")
-        raise Refused("invitation_used", message)
-    if not invitation.is_open:
-        message = _("This invitation has run out. Ask whoever invited you for a new one.")
-        raise Refused("invitation_expired", message)
-    return invitation
+        return _invitation_of(token)
 
 
 def accept_invitation(*, tenant_slug: str, token: str, user: User, address: str = "") -> Membership:
     """Make the signed-in person a member; the invitation must be for their address. Once, however often it is asked."""
-    found = find_invitation(tenant_slug=tenant_slug, token=token)
-    with tenant_scope(found.tenant_id):
-        invitation = Invitation.objects.select_for_update(of=("self",)).get(pk=found.pk)
-        if not invitation.is_open:
-            raise Refused("invitation_used", _("This invitation was used or taken back."))
-        if invitation.email != user.email:
+    with _entering(tenant_slug) as tenant:
+        invitation = _invitation_of(token)
+        if invitation.email != user.email.lower() or not user.is_active:
             message = _("This invitation is for %(email)s. Sign in with that address.")
             raise Refused("invitation_of_another", message % {"email": invitation.email})
-        membership, made = Membership.objects.get_or_create(user=user, defaults={"role": invitation.role})
-        if made:
-            inside = Group.objects.filter(pk__in=invitation.groups, is_everyone=False)
-            rows = [GroupMember(group=group, membership=membership) for group in inside]
-            GroupMember.objects.bulk_create(rows, ignore_conflicts=True)
+        membership = _enter(user, role=invitation.role)
+        inside = Group.objects.filter(pk__in=invitation.groups, is_everyone=False)
+        GroupMember.objects.bulk_create(GroupMember(group=each, membership=membership) for each in inside)
         invitation.accepted = clock.now()
         invitation.save(update_fields=["accepted"])
-        actor = _newcomer(found.tenant, user, membership, address)
-        _record(actor, "member.joined", membership, after={"role": membership.role})
+        after = {"role": membership.role, "groups": [each.name for each in inside]}
+        _record(_newcomer(tenant, user, membership, address), "member.joined", membership, after=after)
+    return membership
+
+
+def join_by_domain(*, tenant_slug: str, user: User, address: str = "") -> Membership:
+    """Make somebody a member whose e-mail address is of a domain that the tenant opened itself to.
+
+    The caller vouches that the address is theirs. Raises NotVisible where this is no way in, also for somebody who was
+    disabled; Refused "already_member". Whoever was removed may come back, so disable those who must not.
+    """
+    with _entering(tenant_slug) as tenant:
+        choices = TenantSettings.objects.get(tenant=tenant)
+        is_open = (
+            choices.registration == TenantSettings.Registration.DOMAIN
+            and user.email.rpartition("@")[2].lower() in choices.registration_domains
+            and networks.admit(address, choices.networks)
+        )
+        was_disabled = Membership.objects.filter(user=user).exclude(disabled=None).exists()
+        if not (is_open and user.is_active) or was_disabled:
+            raise NotVisible(tenant_slug)
+        membership = _enter(user, role=Role.MEMBER)
+        actor = _newcomer(tenant, user, membership, address)
+        _record(actor, "member.joined", membership, after={"role": membership.role}, by="domain")
     return membership
 
 
@@ -257,12 +282,15 @@ class ImportReport:
     invited: list[tuple[Invitation, str]] = field(default_factory=list)
 
 
+@change
 def import_members(*, actor: Actor, rows: Sequence[dict[str, str]], dry_run: bool = False) -> ImportReport:
     """Invite many people: rows of email, role (member when empty) and groups (names, separated by ";").
 
     All or nothing: a report that names every bad row, or every invitation made. Raises Refused for too many rows.
     """
     _require_managing(actor)
+    if not rows:
+        raise Refused("import_empty", _("There is nobody in this list."), "file")
     if len(rows) > IMPORT_MOST:
         message = _("Import at most %(most)d people at a time; these are %(count)d.")
         raise Refused("import_too_large", message % {"most": IMPORT_MOST, "count": len(rows)}, "file")
@@ -310,20 +338,16 @@ class _ImportReader:
             raise Refused("already_member", _("%(email)s is a member already.") % {"email": email}, "email")
         if email in self._invited:
             raise Refused("already_invited", _("%(email)s is invited already.") % {"email": email}, "email")
-        role = (row.get("role") or Role.MEMBER).strip()
-        if role not in self._roles:
-            raise Refused("role_unknown", _("There is no role “%(role)s”.") % {"role": role}, "role")
-        if duties_of(self._roles[role]) and not self._actor.can(PEOPLE_APPOINT):
-            message = _("Only an owner gives the role “%(role)s”.")
-            raise Refused("role_not_yours", message % {"role": role}, "role")
+        role = (row.get("role") or "").strip() or Role.MEMBER
+        _refuse_role(self._actor, role, self._roles.get(role))
         return _new_invitation(self._actor, email, role, self._named_groups(row.get("groups") or ""))
 
     def _named_groups(self, text: str) -> list[UUID]:
-        names = [name.strip() for name in text.split(";") if name.strip()]
-        for name in names:
-            if name not in self._groups:
-                raise Refused("group_unknown", _("There is no group “%(name)s”.") % {"name": name}, "groups")
-        return [self._groups[name] for name in names]
+        names = {name.strip() for name in text.split(";") if name.strip()}
+        for name in sorted(names - set(self._groups)):
+            message = _("There is no group “%(name)s”.")
+            raise Refused("group_unknown", message % {"name": name[:120]}, "groups")
+        return sorted(self._groups[name] for name in names)
 
 
 # --- Rules -----------------------------------------------------------------------------------
@@ -334,43 +358,65 @@ def _require_managing(actor: Actor) -> None:
         raise NotVisible(PEOPLE_APPOINT)
 
 
-def _require_giving(actor: Actor, role: str, *, taken: str = "") -> None:
-    """Raises Refused unless the actor may give this role, and take away the other."""
-    if role not in {code for code, _name, _permissions in roles()}:
-        raise Refused("role_unknown", _("There is no role “%(role)s”.") % {"role": role}, "role")
-    _require_taking(actor, role)
-    if taken:
-        _require_taking(actor, taken)
+def _require_giving(actor: Actor, role: str) -> None:
+    """Raises Refused unless the role exists and the actor may give it."""
+    _refuse_role(actor, role, {code: held for code, _name, held in roles()}.get(role))
 
 
 def _require_taking(actor: Actor, role: str) -> None:
     """Raises Refused unless the actor may take this role from others. It need not exist any more."""
-    if duties_of(permissions_of([role])[role]) and not actor.can(PEOPLE_APPOINT):
+    _refuse_role(actor, role, permissions_of([role])[role])
+
+
+def _require_shutting_out(actor: Actor, role: str) -> None:
+    """As _require_taking; but the program of a directory shuts out whoever left the company, in any role."""
+    if not (actor.can(SCIM_PROVISION) and actor.service_account_id):
+        _require_taking(actor, role)
+
+
+def _refuse_role(actor: Actor, role: str, permissions: frozenset[str] | None) -> None:
+    if permissions is None:
+        raise Refused("role_unknown", _("There is no role “%(role)s”.") % {"role": role[:50]}, "role")
+    if duties_of(permissions) and not actor.can(PEOPLE_APPOINT):
         message = _("Only an owner gives or takes the role “%(role)s”.")
         raise Refused("role_not_yours", message % {"role": role}, "role")
 
 
-def _others(actor: Actor, membership_id: UUID) -> Membership:
-    """Somebody else's membership, locked."""
+def _others(actor: Actor, membership_id: UUID, *, gains: bool = False) -> Membership:
+    """Somebody else's membership; with `gains` also not that of who is behind the program that acts."""
     _require_managing(actor)
-    found = Membership.objects.select_for_update(of=("self",)).select_related("user").filter(pk=membership_id)
-    membership = found.first()
+    membership = Membership.objects.select_related("user").filter(pk=membership_id).first()
     if membership is None:
         raise NotVisible("membership")
-    if membership.user_id == actor.user_id:
+    if membership.user_id in (people_behind(actor) if gains else {actor.user_id}):
         raise Refused("own_membership", _("Nobody changes their own rights. Ask another administrator."))
     return membership
 
 
+def _owners() -> QuerySet[Membership]:
+    return Membership.objects.filter(role=Role.OWNER, disabled=None, user__is_active=True)
+
+
 def _require_another_owner(membership: Membership) -> None:
-    if membership.role != Role.OWNER:
-        return
-    # Locked in one order, so that two owners who leave at once do not both count the other.
-    owners = Membership.objects.select_for_update(of=("self",)).order_by("pk")
-    active = owners.filter(role=Role.OWNER, disabled=None, user__is_active=True)
-    if not [each for each in active if each.pk != membership.pk]:
+    if membership.role == Role.OWNER and not _owners().exclude(pk=membership.pk).exists():
         message = _("This is the last owner. Make somebody else an owner first.")
         raise Refused("last_owner", message)
+
+
+def _refuse_second_founder() -> None:
+    invited = Invitation.objects.filter(role=Role.OWNER, accepted=None, revoked=None, expires__gt=clock.now())
+    if _owners().exists() or invited.exists():
+        message = _("This tenant has an owner, or has invited one, who invites everybody else.")
+        raise Refused("has_owner", message)
+
+
+def _enter(user: User, *, role: str, external_id: str = "") -> Membership:
+    try:
+        with transaction.atomic():
+            return Membership.objects.create(user=user, role=role, external_id=external_id)
+    except IntegrityError:
+        message = _("%(email)s is a member already.")
+        raise Refused("already_member", message % {"email": user.email}, "email") from None
 
 
 def _end(actor: Actor, membership: Membership, kind: str) -> None:
@@ -381,17 +427,50 @@ def _end(actor: Actor, membership: Membership, kind: str) -> None:
     membership.delete()
 
 
-def _record(actor: Actor, kind: str, membership: Membership, **states: dict[str, Any]) -> None:
-    detail = {"email": membership.user.email}
-    record_change(actor, kind, subject_id=membership.pk, detail=detail, **states)
+def _record(
+    actor: Actor,
+    kind: str,
+    membership: Membership,
+    *,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+    **more: str,
+) -> None:
+    detail = {"email": membership.user.email, **more}
+    record_change(actor, kind, subject_id=membership.pk, before=before, after=after, detail=detail)
+
+
+@contextmanager
+def _entering(slug: str) -> Iterator[Tenant]:
+    """`changing`, for somebody from outside. Raises NotVisible unless the tenant is active."""
+    found = Tenant.objects.filter(slug=slug).first()
+    if found is None:
+        raise NotVisible(slug)
+    with changing(found.pk) as tenant:
+        if tenant.status != Tenant.Status.ACTIVE:
+            raise NotVisible(slug)
+        yield tenant
+
+
+def _invitation_of(token: str) -> Invitation:
+    """As find_invitation, in the tenant's scope."""
+    found = Invitation.objects.filter(token_hash=Invitation.hash_of(token)).select_related("tenant").first()
+    if found is None:
+        raise NotVisible("invitation")
+    if found.accepted or found.revoked:
+        message = _("This invitation was used or taken back. Sign in, or ask for a new one.")
+        raise Refused("invitation_used", message)
+    if not found.is_open:
+        message = _("This invitation has run out. Ask whoever invited you for a new one.")
+        raise Refused("invitation_expired", message)
+    return found
 
 
 def _open_invitation(invitation_id: UUID) -> Invitation:
-    rows = Invitation.objects.select_for_update(of=("self",))
-    invitation = rows.filter(pk=invitation_id, accepted=None, revoked=None).first()
-    if invitation is None:
+    found = Invitation.objects.filter(pk=invitation_id, accepted=None, revoked=None).first()
+    if found is None:
         raise NotVisible("invitation")
-    return invitation
+    return found
 
 
 def _new_invitation(actor: Actor, email: str, role: str, groups: list[UUID]) -> Invitation:

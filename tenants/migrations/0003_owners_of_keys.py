@@ -6,12 +6,12 @@ from django.db import migrations, models
 
 SQL = """
 -- The application may say that a tenant shall be deleted, but not soon: whoever takes over the application in the
--- night does not destroy a tenant's keys before somebody notices.
-CREATE FUNCTION tenants_keep_grace() RETURNS trigger LANGUAGE plpgsql AS $$
+-- night does not destroy a tenant's keys before somebody notices. The day counts from when the tenant closes.
+CREATE FUNCTION tenants_keep_grace() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF current_user = 'custos_app' AND NEW.delete_after IS NOT NULL
-       AND (TG_OP = 'INSERT' OR NEW.delete_after IS DISTINCT FROM OLD.delete_after)
-       AND NEW.delete_after < now() + interval '1 day' THEN
+    IF current_user = 'custos_app' AND NEW.status = 'deleting'
+       AND (TG_OP = 'INSERT' OR OLD.status <> 'deleting' OR NEW.delete_after IS DISTINCT FROM OLD.delete_after)
+       AND (NEW.delete_after IS NULL OR NEW.delete_after < now() + interval '1 day') THEN
         RAISE EXCEPTION 'a tenant is deleted after a day at the earliest';
     END IF;
     RETURN NEW;
@@ -21,7 +21,7 @@ CREATE TRIGGER keep_grace BEFORE INSERT OR UPDATE ON tenants_tenant
 
 -- Runs as the owner: the application's role can delete no key by itself.
 CREATE FUNCTION tenants_destroy_keys(which uuid) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, public AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF nullif(current_setting('custos.tenant', true), '')::uuid IS DISTINCT FROM which THEN
         RAISE EXCEPTION 'the scope of the tenant is not open';

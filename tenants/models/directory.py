@@ -51,6 +51,8 @@ class Tenant(models.Model):
     A deleted tenant stays as a name, so that no other takes its slug and the audit's records keep meaning something.
     """
 
+    privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
     class Status(models.TextChoices):
         ACTIVE = "active", _("Active")
         SUSPENDED = "suspended", _("Suspended")

@@ -1,6 +1,7 @@
 """Programs and their credentials, and the wrapped keys of a tenant's content."""
 
 import hmac
+import re
 import secrets
 from hashlib import sha256
 from uuid import UUID
@@ -12,6 +13,8 @@ from django.db import models
 from tenants import clock
 from tenants.models.base import TenantModel
 from tenants.roles import Role
+
+_TEXT = re.compile("custos-([0-9a-f]{32})-([0-9a-f]{12})-([A-Za-z0-9_-]{43})")
 
 
 class ServiceAccount(TenantModel):
@@ -95,13 +98,8 @@ class ApiKey(TenantModel):
     @staticmethod
     def parse(text: str) -> tuple[UUID, str, str] | None:
         """(tenant id, prefix, secret) of a key's text, or None when it is not of a key's form."""
-        parts = text.split("-", 3)
-        if len(parts) != 4 or parts[0] != "custos":
-            return None
-        try:
-            return UUID(hex=parts[1]), parts[2], parts[3]
-        except ValueError:
-            return None
+        parts = _TEXT.fullmatch(text)
+        return (UUID(hex=parts[1]), parts[2], parts[3]) if parts else None
 
     def set_new_secret(self, tenant_id: UUID) -> str:
         """Give the key a fresh prefix and secret; the whole text, which cannot be had again."""

@@ -137,7 +137,7 @@ class Invitation(TenantModel):
     @staticmethod
     def hash_of(token: str) -> bytes:
         """By which the row is found: a fast hash suffices for 256 random bits."""
-        return sha256(token.encode()).digest()
+        return sha256(token.encode(errors="surrogatepass")).digest()
 
     @property
     def is_open(self) -> bool:
