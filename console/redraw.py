@@ -1,6 +1,6 @@
-"""A process of its own: reads a picture from standard input, writes it to standard output as square WebP.
+"""A process of its own: reads a picture from standard input, writes it to standard output as WebP.
 
-Run by console.sign_in.avatars as a script, alone and with nothing but its input. Ends with a status other than 0 when
+Run by console.pictures as a script, alone and with nothing but its input. Ends with a status other than 0 when
 the input is no picture, or wants more than the limits.
 """
 
@@ -23,7 +23,7 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def redraw(upload: bytes, pixels: int) -> bytes:
+def redraw(upload: bytes, pixels: int, shape: str) -> bytes:
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS
@@ -34,10 +34,14 @@ def redraw(upload: bytes, pixels: int) -> bytes:
         # Turned as the camera was held; what else the file says about place and device goes.
         upright = ImageOps.exif_transpose(picture)
         has_gaps = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
-        square = ImageOps.fit(upright.convert("RGBA" if has_gaps else "RGB"), (pixels, pixels))
-    square.info.clear()
+        drawn = upright.convert("RGBA" if has_gaps else "RGB")
+    if shape == "square":
+        drawn = ImageOps.fit(drawn, (pixels, pixels))
+    else:
+        drawn.thumbnail((pixels, pixels))
+    drawn.info.clear()
     output = io.BytesIO()
-    square.save(output, "WEBP", quality=85, method=4)
+    drawn.save(output, "WEBP", quality=85, method=4)
     return output.getvalue()
 
 
@@ -46,4 +50,4 @@ if __name__ == "__main__":
     upload = sys.stdin.buffer.read()
 
     limit()
-    sys.stdout.buffer.write(redraw(upload, int(sys.argv[1])))
+    sys.stdout.buffer.write(redraw(upload, int(sys.argv[1]), sys.argv[2]))
