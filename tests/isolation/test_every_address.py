@@ -27,7 +27,7 @@ from tenants import keys
 from tenants.access import create_api_key
 from tenants.actors import platform_actor
 from tenants.ids import day_of, uuid7
-from tenants.models import Membership, User
+from tenants.models import CustomRole, Group, Membership, User
 from tenants.quotas.services import set_limit
 from tenants.roles import Role
 from tenants.scope import tenant_scope
@@ -117,6 +117,33 @@ TENANT_ADDRESSES = {
     ),
     "t/<slug:slug>/administration/invitations/act": Address(
         "/t/acme-bank/administration/invitations/act", ADMINISTERING, "post", {"action": "revoke"}, 302
+    ),
+    "t/<slug:slug>/administration/groups/": Address(
+        "/t/acme-bank/administration/groups/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/groups/new/": Address(
+        "/t/acme-bank/administration/groups/new/", ADMINISTERING
+    ),
+    "t/<slug:slug>/administration/groups/<uuid:group_id>/": Address(
+        "/t/acme-bank/administration/groups/{group}/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/groups/<uuid:group_id>/members": Address(
+        "/t/acme-bank/administration/groups/{group}/members", ADMINISTERING, "post", expected=302
+    ),
+    "t/<slug:slug>/administration/groups/<uuid:group_id>/delete/": Address(
+        "/t/acme-bank/administration/groups/{group}/delete/", ADMINISTERING
+    ),
+    "t/<slug:slug>/administration/roles/": Address(
+        "/t/acme-bank/administration/roles/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/roles/new/": Address(
+        "/t/acme-bank/administration/roles/new/", _roles("owner")
+    ),
+    "t/<slug:slug>/administration/roles/<uuid:role_id>/": Address(
+        "/t/acme-bank/administration/roles/{role}/", _roles("owner")
+    ),
+    "t/<slug:slug>/administration/roles/<uuid:role_id>/delete/": Address(
+        "/t/acme-bank/administration/roles/{role}/delete/", _roles("owner")
     ),
     "t/<slug:slug>/administration/keys/": Address("/t/acme-bank/administration/keys/", HOLDING_KEYS),
     "t/<slug:slug>/administration/keys/new/": Address("/t/acme-bank/administration/keys/new/", CHATTING),
@@ -248,6 +275,7 @@ ACCOUNT_ADDRESSES = {
 # Django's admin: for nobody without a second factor, platform administrators included (tests/sign_in/test_emergency.py).
 EMERGENCY_ADDRESSES = {
     "emergency/": "/emergency/",
+    "emergency/jsi18n/": "/emergency/jsi18n/",
     "emergency/<str:app_label>/": "/emergency/tenants/",
     "emergency/tenants/user/": "/emergency/tenants/user/",
     "emergency/tenants/user/<path:object_id>/change/": f"/emergency/tenants/user/{uuid7()}/change/",
@@ -312,9 +340,13 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
 
 
 def _people(company: Company, member: User) -> dict[str, Any]:
-    """The membership of a member."""
+    """The membership of a member, a group, and a role of the tenant's own."""
     with tenant_scope(company.tenant.pk):
-        return {"member": Membership.objects.get(user=member).pk}
+        return {
+            "member": Membership.objects.get(user=member).pk,
+            "group": Group.objects.create(name="Treasury").pk,
+            "role": CustomRole.objects.create(slug="analyst", name="Analyst").pk,
+        }
 
 
 def _credentials(company: Company, owner: User) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from tenants.actors import Actor
-from tenants.roles import ADMINISTRATION_VIEW, API_USE, KEYS_MANAGE, PEOPLE_MANAGE
+from tenants.roles import (
+    ADMINISTRATION_VIEW,
+    API_USE,
+    KEYS_MANAGE,
+    PEOPLE_MANAGE,
+    ROLES_MANAGE,
+    SIGN_IN_MANAGE,
+)
 
 
 class Area(NamedTuple):
@@ -22,7 +29,10 @@ class Area(NamedTuple):
 AREAS: tuple[Area, ...] = (
     Area("people", _("People"), (ADMINISTRATION_VIEW, PEOPLE_MANAGE)),
     Area("invitations", _("Invitations"), (ADMINISTRATION_VIEW, PEOPLE_MANAGE)),
+    Area("groups", _("Groups"), (ADMINISTRATION_VIEW, PEOPLE_MANAGE)),
+    Area("roles", _("Roles"), (ADMINISTRATION_VIEW, ROLES_MANAGE)),
     Area("keys", _("API keys"), (API_USE, KEYS_MANAGE, ADMINISTRATION_VIEW)),
+    Area("sign_in_administration", _("Sign-in"), (ADMINISTRATION_VIEW, SIGN_IN_MANAGE)),
 )
 
 

@@ -259,8 +259,9 @@ def _question(actor: Actor, action: str, chosen: Sequence[Invitation]) -> Questi
 
 
 def _revoke(request: TenantRequest, chosen: Sequence[Invitation]) -> HttpResponse:
-    for invitation in chosen:
-        people.revoke_invitation(actor=request.actor, invitation_id=invitation.pk)
+    with transaction.atomic():
+        for invitation in chosen:
+            people.revoke_invitation(actor=request.actor, invitation_id=invitation.pk)
     count = len(chosen)
     messages.success(
         request, ngettext("%d invitation was taken back.", "%d invitations were taken back.", count) % count

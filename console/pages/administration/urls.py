@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from console.pages.administration import home, imports, invitations, keys, people, service_accounts
+from console.pages.administration import (
+    groups,
+    home,
+    imports,
+    invitations,
+    keys,
+    people,
+    roles,
+    service_accounts,
+)
 
 urlpatterns = [
     path("", home.first, name="administration"),
@@ -14,6 +23,15 @@ urlpatterns = [
     path("invitations/", invitations.page, name="invitations"),
     path("invitations/new/", invitations.invite, name="invite"),
     path("invitations/act", invitations.act, name="invitations_act"),
+    path("groups/", groups.page, name="groups"),
+    path("groups/new/", groups.create, name="group_new"),
+    path("groups/<uuid:group_id>/", groups.group, name="group"),
+    path("groups/<uuid:group_id>/members", groups.members, name="group_members"),
+    path("groups/<uuid:group_id>/delete/", groups.delete, name="group_delete"),
+    path("roles/", roles.page, name="roles"),
+    path("roles/new/", roles.create, name="role_new"),
+    path("roles/<uuid:role_id>/", roles.edit, name="role"),
+    path("roles/<uuid:role_id>/delete/", roles.delete, name="role_delete"),
     path("keys/", keys.page, name="keys"),
     path("keys/new/", keys.create, name="key_new"),
     path("keys/revoke", keys.revoke_selected, name="keys_revoke"),
