@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import wraps
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
@@ -110,7 +110,7 @@ def platform_tenant_view(view: Callable[..., HttpResponse]) -> Callable[..., Htt
 
 def _missing_step(request: TenantRequest) -> HttpResponse | None:
     """The way to what the session still lacks before it may enter the tenant; None when it lacks nothing."""
-    url = way_to(session=request.session, user=request.user, tenant_id=request.actor.tenant_id)
+    url = way_to(session=request.session, user=cast(User, request.user), tenant_id=request.actor.tenant_id)
     if url is None:
         return None
     # What was about to be sent is not sent again: they come back to the tenant's start.

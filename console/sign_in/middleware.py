@@ -48,7 +48,7 @@ def remember_session(get_response: Callable[[HttpRequest], Any]) -> Callable[[Ht
     def is_due(request: HttpRequest) -> bool:
         # A page that asked for nobody's session has none loaded, and none is loaded for this.
         key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-        return bool(key) and request.session.accessed and _recently.is_new(key)
+        return key is not None and request.session.accessed and _recently.is_new(key)
 
     if not iscoroutinefunction(get_response):
 

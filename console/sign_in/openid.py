@@ -10,6 +10,7 @@ from typing import Any
 
 import jwt
 import requests
+from allauth.socialaccount.helpers import render_authentication_error
 from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
@@ -171,9 +172,12 @@ class TenantOpenIDProvider(OpenIDConnectProvider):
         self, request: HttpRequest, process: str, next_url: str | None = None, data: Any = None, **kwargs: Any
     ) -> HttpResponse:
         nonce = secrets.token_urlsafe(24)
-        return super().redirect(
-            request, process, next_url, {"nonce": nonce}, auth_params={"nonce": nonce}, **kwargs
-        )
+        try:
+            return super().redirect(
+                request, process, next_url, {"nonce": nonce}, auth_params={"nonce": nonce}, **kwargs
+            )
+        except OAuth2Error as error:  # an issuer that does not answer is asked for its address first
+            return render_authentication_error(request, self, exception=error)
 
     def serialize(self) -> dict[str, Any]:
         """While a second factor is asked for, the session names the provider by what finds it again."""

@@ -24,7 +24,7 @@ class IssuerSession(requests.Session):
         self.trust_env = False  # no credentials of ~/.netrc for an address that a tenant chose
         self.mount("https://", HTTPAdapter(max_retries=0))
 
-    def request(self, method: str | bytes, url: str | bytes, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+    def request(self, method: Any, url: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         check_address(str(url))
         deadline = time.monotonic() + TOTAL_S
         kwargs.setdefault("proxies", requests.utils.get_environ_proxies(str(url)))
@@ -62,10 +62,16 @@ def is_loopback(host: str) -> bool:
 
 def _read(response: requests.Response, deadline: float) -> bytes:
     content = bytearray()
-    for part in response.iter_content(64 * 1024):
+    parts = response.iter_content(64 * 1024)
+    while True:
+        try:
+            part = next(parts, None)
+        except requests.ConnectionError:  # which requests also makes of a body that stops coming
+            raise Unsafe("the answer does not come to its end") from None
+        if part is None:
+            return bytes(content)
         content += part
         if len(content) > MOST_BYTES:
             raise Unsafe("the answer is too large")
         if time.monotonic() > deadline:
             raise Unsafe("the answer takes too long")
-    return bytes(content)

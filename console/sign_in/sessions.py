@@ -10,6 +10,7 @@ from datetime import datetime
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.models import Session
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
@@ -85,14 +86,14 @@ def of_person(user: User, *, current_key: str | None) -> list[Signed]:
     ]
 
 
-def end(user: User, session_id: int) -> bool:
-    """End one of the person's sessions; False when they have none of this id."""
-    return _end(user, UserSession.objects.filter(user=user, pk=session_id), "one") > 0
+def end(user: User, session_id: int, *, current_key: str | None) -> bool:
+    """End another one of the person's sessions; False when they have none of this id. One's own ends by signing out."""
+    return _end(user, _others(user, current_key).filter(pk=session_id), "one") > 0
 
 
 def end_others(user: User, *, current_key: str | None) -> int:
     """End all sessions of the person but the current one; how many there were."""
-    return _end(user, UserSession.objects.filter(user=user).exclude(session_key=current_key or ""), "others")
+    return _end(user, _others(user, current_key), "others")
 
 
 def end_those_of_provider(provider: str) -> int:
@@ -103,8 +104,12 @@ def end_those_of_provider(provider: str) -> int:
     return len(keys)
 
 
+def _others(user: User, current_key: str | None) -> QuerySet[UserSession]:
+    return UserSession.objects.filter(user=user).exclude(session_key=current_key or "")
+
+
 @transaction.atomic
-def _end(user: User, rows, which: str) -> int:  # type: ignore[no-untyped-def]  # a queryset of UserSession
+def _end(user: User, rows: QuerySet[UserSession], which: str) -> int:
     keys = list(rows.values_list("session_key", flat=True))
     if keys:
         Session.objects.filter(session_key__in=keys).delete()

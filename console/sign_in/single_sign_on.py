@@ -58,7 +58,7 @@ def open_secret(row: IdentityProvider) -> str:
         tenant_id=row.tenant_id,
         purpose=KEY_PURPOSE,
         day=KEY_DAY,
-        sealed=row.sealed_secret,
+        sealed=bytes(row.sealed_secret),
         aad={"identity_provider": row.pk},
     )
     return opened.decode()

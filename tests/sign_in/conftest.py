@@ -1,16 +1,18 @@
 """What the tests of signing in share: fresh counters, English, browsers, and an authenticator app."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core.cache import cache
 from django.test import Client
 from django.utils import translation
 
+from console.chat.identity import Visitor, judge
 from tenants.models import User
-from tests.conftest import PASSWORD, Company
+from tests.conftest import PASSWORD, Company, _password_hash
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 
@@ -19,6 +21,15 @@ SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 def unbraked() -> None:
     """Counters live in Valkey, which outlives a test."""
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The same hashes with fewer rounds: these tests sign in hundreds of times."""
+    monkeypatch.setattr(PBKDF2PasswordHasher, "iterations", 10)
+    _password_hash.cache_clear()
+    yield
+    _password_hash.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +54,11 @@ def code_now(secret: str = SECRET) -> str:
     """What the authenticator app shows now. A code counts once, so each test forgets those used before."""
     counter = list(yield_hotp_counters_from_time())[1]
     return format_hotp_value(hotp_value(secret, counter))
+
+
+def gone(*visitors: Visitor) -> dict[Visitor, type[Exception]]:
+    """Those whose sockets close now, and why."""
+    return judge({visitor: frozenset() for visitor in visitors}).gone
 
 
 def sign_in_with_code(client: Client, user: User) -> None:

@@ -10,7 +10,7 @@ from tenants.models import User
 from tests.conftest import Company
 from tests.sign_in.conftest import sign_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_the_right_password_opens_the_door(acme: Company, client: Client) -> None:

@@ -1,5 +1,7 @@
 """The page "Account & security" and what it changes: name, language, picture, e-mail address, password, sessions."""
 
+from uuid import UUID
+
 from allauth.account.views import PasswordChangeView
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -78,7 +80,7 @@ def avatar(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @login_required
-def avatar_of(request: HttpRequest, user_id: str) -> HttpResponse:
+def avatar_of(request: HttpRequest, user_id: UUID) -> HttpResponse:
     """Somebody's picture, for those who share a tenant with them."""
     picture = avatars.visible_to(person(request), user_id)
     if picture is None:
@@ -92,7 +94,7 @@ def avatar_of(request: HttpRequest, user_id: str) -> HttpResponse:
 @require_POST
 @login_required
 def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
-    if not sessions.end(person(request), session_id):
+    if not sessions.end(person(request), session_id, current_key=request.session.session_key):
         raise Http404
     messages.success(request, _("That session has ended."))
     return redirect("account")

@@ -54,6 +54,7 @@ class ProviderForm(forms.Form):
 @tenant_view(ADMINISTRATION_VIEW)
 def page(request: TenantRequest) -> HttpResponse:
     context = {
+        "title": _("Sign-in"),
         "providers": services.providers(request.actor),
         "is_required": services.is_second_factor_required(request.actor),
         "may_change": request.actor.can(SIGN_IN_MANAGE),
@@ -113,7 +114,8 @@ def delete(request: TenantRequest, provider_id: UUID) -> HttpResponse:
         services.delete_provider(actor=request.actor, provider_id=provider_id)
         messages.success(request, _("%(name)s is removed.") % {"name": row.name})
         return _back(request)
-    return render(request, "sign_in/provider_delete.html", {"provider": row})
+    title = _("Remove “%(name)s”?") % {"name": row.name}
+    return render(request, "sign_in/provider_delete.html", {"title": title, "provider": row})
 
 
 @require_POST
@@ -130,7 +132,8 @@ def test(request: TenantRequest, provider_id: UUID) -> HttpResponse:
 def _form(request: TenantRequest, form: ProviderForm, row: IdentityProvider | None) -> HttpResponse:
     slug = row.slug if row else "SHORT-NAME"
     callback = request.build_absolute_uri(reverse("sso_callback", args=[request.actor.tenant_slug, slug]))
-    context = {"form": form, "provider": row, "callback": callback}
+    title = row.name if row else _("Add an identity provider")
+    context = {"title": title, "form": form, "provider": row, "callback": callback}
     return render(request, "sign_in/provider.html", context, status=422 if form.errors else 200)
 
 

@@ -3,7 +3,6 @@
 from allauth.account.internal.flows.login import perform_password_login
 from allauth.account.internal.stagekit import clear_login
 from allauth.account.models import Login
-from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.webauthn.views import LoginWebAuthnView
 from django.conf import settings
 from django.contrib.auth import logout
@@ -107,10 +106,7 @@ def company_start(request: HttpRequest, slug: str, provider_slug: str) -> HttpRe
     if provider is None:
         raise Http404
     home = reverse("tenant", args=[slug])
-    try:
-        return provider.redirect(request, process="login", next_url=safe_target(request, default=home))
-    except ImmediateHttpResponse as answer:
-        return answer.response
+    return provider.redirect(request, process="login", next_url=safe_target(request, default=home))
 
 
 @require_safe
