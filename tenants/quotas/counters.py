@@ -3,7 +3,7 @@
 Keys, all below `custos:{tenant}:quota:`:
     request:{id}                       a request's mark: "reserved", then "settled"
     {limit}:{subject}:minute           what each second was charged
-    {limit}:{subject}:{period}         a day's (20261124) or month's (202611) seed, additions and reservations
+    {limit}:{subject}:{period}         a day's (2026-11-24) or month's (2026-11) seed, additions and reservations
     {limit}:{subject}:{period}:leases  its reservations by when they run out
     {limit}:{subject}:streams          answers being written, by when their leases run out
 
@@ -16,8 +16,8 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -61,7 +61,7 @@ class Standing:
         return self.used * 100 // self.rule.value if self.rule.value else 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Claim:
     """What one request takes of some rules, from when on. `tokens` is what it reserves of those that count tokens."""
 
@@ -73,6 +73,11 @@ class Claim:
 
     def cost(self, rule: Rule) -> int:
         return self.tokens if rule.counts_tokens else 1
+
+    @cached_property
+    def call(self) -> tuple[list[str], str]:
+        """The scripts' keys and rules: the same for each step, so put together once."""
+        return _keys(self, self.rules), _encoded(self, self.rules)
 
     @property
     def leased(self) -> tuple[Rule, ...]:
@@ -106,8 +111,9 @@ async def seed(claim: Claim, amounts: dict[Rule, int]) -> None:
 
 async def settle(claim: Claim, tokens: int) -> None:
     """Give the reservation back and count `tokens`. Raises valkey.VALKEY_ERRORS."""
-    arguments = [str(claim.request_id), tokens, _SETTLED_KEPT_MS, _encoded(claim, claim.rules)]
-    await _script("settle")(_keys(claim, claim.rules), arguments, client=valkey.quick_client())
+    keys, rules = claim.call
+    arguments = [str(claim.request_id), tokens, _SETTLED_KEPT_MS, rules]
+    await _script("settle")(keys, arguments, client=valkey.quick_client())
 
 
 async def renew(claims: Sequence[Claim], now: datetime) -> None:
@@ -120,10 +126,15 @@ async def renew(claims: Sequence[Claim], now: datetime) -> None:
 
 def period_of(metric: Metric, at: datetime) -> tuple[datetime, datetime]:
     """The UTC day or month around `at`: its beginning, and the next one's."""
-    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return _period(metric, at.astimezone(UTC).date())
+
+
+@lru_cache(maxsize=64)
+def _period(metric: Metric, day: date) -> tuple[datetime, datetime]:
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     if metric == Metric.TOKENS_PER_DAY:
-        return day, day + timedelta(days=1)
-    first = day.replace(day=1)
+        return midnight, midnight + timedelta(days=1)
+    first = midnight.replace(day=1)
     return first, (first + timedelta(days=32)).replace(day=1)
 
 
@@ -131,8 +142,8 @@ def period_of(metric: Metric, at: datetime) -> tuple[datetime, datetime]:
 
 
 def _reserve_call(claim: Claim, mode: str) -> tuple[list[str], list[Any]]:
-    arguments = [_ms(claim.at), LEASE_S * 1000, str(claim.request_id), _encoded(claim, claim.rules), mode]
-    return _keys(claim, claim.rules), arguments
+    keys, rules = claim.call
+    return keys, [_ms(claim.at), LEASE_S * 1000, str(claim.request_id), rules, mode]
 
 
 def _keys(claim: Claim, rules: Sequence[Rule]) -> list[str]:
@@ -142,12 +153,12 @@ def _keys(claim: Claim, rules: Sequence[Rule]) -> list[str]:
 
 def _keys_of(claim: Claim, rule: Rule) -> tuple[str, str]:
     """A rule's counter and its leases."""
-    stem = f"custos:{claim.tenant_id}:quota:{rule.limit_id}:{rule.subject or 'all'}"
+    stem = f"custos:{claim.tenant_id}:quota:{rule.limit_id.hex}:{rule.subject.hex if rule.subject else 'all'}"
     if rule.metric in MINUTE:
         return f"{stem}:minute", f"{stem}:minute"
     if rule.metric in PERIOD:
-        beginning, _end = period_of(rule.metric, claim.at)
-        period = f"{beginning:%Y%m%d}" if rule.metric == Metric.TOKENS_PER_DAY else f"{beginning:%Y%m}"
+        day = period_of(rule.metric, claim.at)[0].date().isoformat()
+        period = day if rule.metric == Metric.TOKENS_PER_DAY else day[:7]
         return f"{stem}:{period}", f"{stem}:{period}:leases"
     return f"{stem}:streams", f"{stem}:streams"
 
