@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "console",
     "console.chat",
     "console.sign_in",
+    "console.scim",
 ]
 
 MIDDLEWARE = [

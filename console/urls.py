@@ -12,6 +12,7 @@ urlpatterns = [
     path("metrics/inference", operations.inference_metrics, name="inference_metrics"),
     path("v1/", include("console.api.urls")),
     path("api/", include("console.management_api.urls")),
+    path("scim/v2/", include("console.scim.urls")),
     path("t/<slug:slug>/chat/", include("console.chat.urls")),
     path("emergency/", emergency.site.urls),
     path("", include("console.sign_in.urls")),
