@@ -1,7 +1,7 @@
 """Tenants as the platform's administrators see them: names, states, numbers and ceilings. Never content."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from django import forms
@@ -19,8 +19,8 @@ from console import mail
 from console.founding import found_tenant
 from console.pages import limits
 from console.pages.administration.confirm import Question, ask, is_confirmed
-from console.pages.administration.forms import FAILED, PageForm, attempt, status_of
-from console.pages.closing import what_goes
+from console.pages.administration.forms import Failed, PageForm, attempt, posted, status_of
+from console.pages.closing import SlugForm, what_goes
 from console.pages.labels import State
 from console.pages.listing import Column, Listing, csv_response
 from console.pages.navigation import person
@@ -139,18 +139,6 @@ class OwnerForm(PageForm):
     email = forms.EmailField(label=gettext_lazy("E-mail address"), max_length=254)
 
 
-class SlugForm(PageForm):
-    """Typing the short name, so that no other tenant is meant."""
-
-    confirm_slug = forms.CharField(
-        max_length=50, widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"})
-    )
-
-    def __init__(self, *args: Any, slug: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["confirm_slug"].label = _("Type “%(slug)s” to confirm") % {"slug": slug}
-
-
 @require_safe
 @platform_view
 def page(request: HttpRequest) -> HttpResponse:
@@ -178,7 +166,7 @@ def page(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @platform_view
 def create(request: HttpRequest) -> HttpResponse:
-    form = TenantForm(request.POST if request.method == "POST" else None)
+    form = TenantForm(*posted(request))
     if form.is_bound and form.is_valid():
         asked = {
             **form.cleaned_data,
@@ -186,7 +174,7 @@ def create(request: HttpRequest) -> HttpResponse:
             "address": request.META.get("REMOTE_ADDR") or "",
         }
         founded = attempt(form, lambda: found_tenant(**asked))
-        if founded is not FAILED:
+        if not isinstance(founded, Failed):
             tenant, invitation, token = founded
             with tenant_scope(tenant.pk):
                 return _invited(request, tenant, invitation, token, title=_("The tenant is founded"))
@@ -210,8 +198,8 @@ def turn(request: HttpRequest, tenant: Tenant, actor: Actor, action: str) -> Htt
     known = {"name": tenant.name}
     form = PageForm(request.POST if is_confirmed(request) else None)
     if form.is_bound:
-        if attempt(form, lambda: wanted.service(actor=actor)) is FAILED:
-            messages.error(request, " ".join(form.non_field_errors()))
+        if isinstance(attempt(form, lambda: wanted.service(actor=actor)), Failed):
+            messages.error(request, " ".join(map(str, form.non_field_errors())))
         else:
             messages.success(request, str(wanted.done) % known)
         return redirect("platform_tenant", tenant.slug)
@@ -232,7 +220,8 @@ def delete(request: HttpRequest, tenant: Tenant, actor: Actor) -> HttpResponse:
     form = SlugForm(request.POST if is_confirmed(request) else None, slug=tenant.slug)
     if form.is_bound and form.is_valid():
         typed = form.cleaned_data["confirm_slug"]
-        if attempt(form, lambda: lifecycle.request_deletion(actor=actor, confirm_slug=typed)) is not FAILED:
+        done = attempt(form, lambda: lifecycle.request_deletion(actor=actor, confirm_slug=typed))
+        if not isinstance(done, Failed):
             messages.success(request, _("%(name)s is being deleted.") % {"name": tenant.name})
             return redirect("platform_tenant", tenant.slug)
     question = Question(
@@ -258,7 +247,7 @@ def invite_owner(request: HttpRequest, tenant: Tenant, actor: Actor) -> HttpResp
     if form.is_valid():
         email = form.cleaned_data["email"]
         made = attempt(form, lambda: people.invite(actor=actor, email=email, role=Role.OWNER))
-        if made is not FAILED:
+        if not isinstance(made, Failed):
             return _invited(request, tenant, *made, title=_("The owner is invited"))
     return _page_of(request, tenant, actor, owner_form=form)
 
@@ -279,9 +268,9 @@ def revoke_owner(request: HttpRequest, tenant: Tenant, actor: Actor, invitation_
 def set_ceiling(request: HttpRequest, tenant: Tenant, actor: Actor) -> HttpResponse:
     form = limits.CeilingForm(request.POST)
     if form.is_valid():
-        subject = {"subject_kind": SubjectKind.TENANT, "subject_id": None}
-        done = attempt(form, lambda: quotas.set_limit(actor=actor, **subject, **form.cleaned_data))
-        if done is not FAILED:
+        asked = {**form.cleaned_data, "subject_kind": SubjectKind.TENANT, "subject_id": None}
+        done = attempt(form, lambda: quotas.set_limit(actor=actor, **asked))
+        if not isinstance(done, Failed):
             messages.success(request, _("The ceiling is set."))
             return redirect("platform_tenant", tenant.slug)
     return _page_of(request, tenant, actor, ceiling_form=form)

@@ -9,6 +9,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from console.pages import branding as brand
 from console.pages import labels, navigation, strings
 from console.pages.administration import areas
 
@@ -95,6 +96,13 @@ def cell(row: dict[str, str], column: str) -> str:
 def sidebar(context: dict[str, Any]) -> navigation.Sidebar:
     """What the signed-in person can go to."""
     return navigation.sidebar(context["request"])
+
+
+@register.simple_tag(takes_context=True)
+def branding(context: dict[str, Any]) -> brand.Branding | None:
+    """How the tenant of the page shows itself; None on pages of no tenant."""
+    actor = getattr(context.get("request"), "actor", None)
+    return brand.branding_of(actor) if actor else None
 
 
 @register.simple_tag(takes_context=True)

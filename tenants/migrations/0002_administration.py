@@ -174,14 +174,14 @@ class Migration(migrations.Migration):
                     "accent",
                     models.CharField(
                         choices=[
-                            ("teal", "Teal"),
                             ("blue", "Blue"),
+                            ("teal", "Teal"),
                             ("violet", "Violet"),
                             ("rose", "Rose"),
                             ("amber", "Amber"),
                             ("grey", "Grey"),
                         ],
-                        default="teal",
+                        default="blue",
                         max_length=10,
                         verbose_name="colour",
                     ),

@@ -15,8 +15,8 @@ class TenantSettings(TenantModel):
         DOMAIN = "domain", _("By invitation, or with an address of these domains")
 
     class Accent(models.TextChoices):
-        TEAL = "teal", _("Teal")
         BLUE = "blue", _("Blue")
+        TEAL = "teal", _("Teal")
         VIOLET = "violet", _("Violet")
         ROSE = "rose", _("Rose")
         AMBER = "amber", _("Amber")
@@ -30,7 +30,7 @@ class TenantSettings(TenantModel):
     networks = ArrayField(models.CharField(max_length=49), default=list, blank=True)
     mfa_required = models.BooleanField(_("a second factor is required"), default=False)
     display_name = models.CharField(_("display name"), max_length=120, blank=True)
-    accent = models.CharField(_("colour"), max_length=10, choices=Accent, default=Accent.TEAL)
+    accent = models.CharField(_("colour"), max_length=10, choices=Accent, default=Accent.BLUE)
     logo = models.BinaryField(null=True, editable=False, help_text="WebP, at most 512 by 512 pixels.")
 
     class Meta:

@@ -23,7 +23,7 @@ from console.routing import application
 from console.sign_in.services import create_provider
 from inference.registry.models import Route
 from inference.registry.services import ensure_default_registry, ensure_default_route
-from tenants import keys
+from tenants import keys, lifecycle
 from tenants.access import create_api_key
 from tenants.actors import platform_actor
 from tenants.ids import day_of, uuid7
@@ -178,6 +178,19 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/administration/keys/accounts/<uuid:account_id>/enable": Address(
         "/t/acme-bank/administration/keys/accounts/{account}/enable", ADMINISTERING, "post", expected=302
     ),
+    "t/<slug:slug>/administration/settings/": Address(
+        "/t/acme-bank/administration/settings/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/settings/logo": Address(
+        "/t/acme-bank/administration/settings/logo", ADMINISTERING, "post", {"remove": "yes"}, 302
+    ),
+    "t/<slug:slug>/administration/settings/archive": Address(
+        "/t/acme-bank/administration/settings/archive", _roles("owner")
+    ),
+    "t/<slug:slug>/administration/settings/delete": Address(
+        "/t/acme-bank/administration/settings/delete", _roles("owner")
+    ),
+    "t/<slug:slug>/logo": Address("/t/acme-bank/logo", EVERYBODY),
     "t/<slug:slug>/chat/": Address("/t/acme-bank/chat/", CHATTING),
     "t/<slug:slug>/chat/<uuid:conversation>/": Address("/t/acme-bank/chat/{conversation}/", _roles(ASKER)),
     "t/<slug:slug>/chat/<uuid:conversation>/rename": Address(
@@ -350,9 +363,10 @@ def _people(company: Company, member: User) -> dict[str, Any]:
 
 
 def _credentials(company: Company, owner: User) -> dict[str, Any]:
-    """A key of the owner, and a service account."""
+    """A key of the owner, a service account, and a logo."""
     with tenant_scope(company.tenant.pk):
         administrator = company.actor(company.administrator)
+        lifecycle.set_logo(actor=administrator, logo=b"RIFF")
         account = keys.create_service_account(actor=administrator, name="nightly")
         key, _text = keys.create_key(actor=company.actor(owner), name="laptop")
     return {"key": key.pk, "account": account.pk}

@@ -14,7 +14,9 @@ from tenants.roles import (
     KEYS_MANAGE,
     PEOPLE_MANAGE,
     ROLES_MANAGE,
+    SETTINGS_MANAGE,
     SIGN_IN_MANAGE,
+    TENANT_CLOSE,
 )
 
 
@@ -33,6 +35,7 @@ AREAS: tuple[Area, ...] = (
     Area("roles", _("Roles"), (ADMINISTRATION_VIEW, ROLES_MANAGE)),
     Area("keys", _("API keys"), (API_USE, KEYS_MANAGE, ADMINISTRATION_VIEW)),
     Area("sign_in_administration", _("Sign-in"), (ADMINISTRATION_VIEW, SIGN_IN_MANAGE)),
+    Area("settings", _("Settings"), (ADMINISTRATION_VIEW, SETTINGS_MANAGE, TENANT_CLOSE)),
 )
 
 

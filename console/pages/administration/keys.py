@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from console.pages.administration.confirm import Question, ask, is_confirmed
-from console.pages.administration.forms import FAILED, PageForm, attempt, status_of
+from console.pages.administration.forms import Failed, PageForm, attempt, posted, status_of
 from console.pages.labels import State
 from console.pages.listing import Column, Listing, csv_response, selected
 from console.tenancy import TenantRequest, tenant_view
@@ -195,10 +195,10 @@ def create(request: TenantRequest) -> HttpResponse:
         "scopes": [Scope.INFERENCE],
         "owner": request.GET.get("account", ""),
     }
-    form = KeyForm(request.POST if request.method == "POST" else None, actor=actor, initial=initial)
+    form = KeyForm(*posted(request), actor=actor, initial=initial)
     if form.is_bound and form.is_valid():
         made = attempt(form, lambda: keys.create_key(actor=actor, **form.asked()))
-        if made is not FAILED:
+        if not isinstance(made, Failed):
             return _shown_once(request, *made)
     context = {"title": _("New API key"), "form": form}
     return render(request, "administration/key_new.html", context, status=status_of(form))
@@ -214,7 +214,7 @@ def rotate(request: TenantRequest, key_id: UUID) -> HttpResponse:
     if form.is_bound and form.is_valid():
         overlap = timedelta(seconds=form.cleaned_data["overlap"])
         made = attempt(form, lambda: keys.rotate_key(actor=actor, key_id=key_id, overlap=overlap))
-        if made is not FAILED:
+        if not isinstance(made, Failed):
             return _shown_once(request, *made)
     question = Question(
         title=_("Rotate “%(name)s”?") % {"name": key.name},

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_safe
 
 from console.pages.administration.confirm import Question, ask, is_confirmed
-from console.pages.administration.forms import FAILED, PageForm, attempt, status_of
+from console.pages.administration.forms import Failed, PageForm, attempt, posted, status_of
 from console.pages.administration.keys import rows_of
 from console.pages.listing import Column, Listing, csv_response
 from console.tenancy import TenantRequest, tenant_view
@@ -82,11 +82,12 @@ def page(request: TenantRequest) -> HttpResponse:
 @tenant_view(KEYS_MANAGE)
 def create(request: TenantRequest) -> HttpResponse:
     actor = request.actor
-    data = request.POST if request.method == "POST" else None
-    form = AccountForm(data, is_new=True, roles=_given_roles(actor), initial={"role": Role.MEMBER})
+    form = AccountForm(
+        *posted(request), is_new=True, roles=_given_roles(actor), initial={"role": Role.MEMBER}
+    )
     if form.is_bound and form.is_valid():
         made = attempt(form, lambda: keys.create_service_account(actor=actor, **form.cleaned_data))
-        if made is not FAILED:
+        if not isinstance(made, Failed):
             messages.success(request, _("“%(name)s” is there. Give it a key.") % {"name": made.name})
             return redirect("service_account", actor.tenant_slug, made.pk)
     context = {"title": _("New service account"), "form": form}
@@ -101,15 +102,14 @@ def one(request: TenantRequest, account_id: UUID) -> HttpResponse:
     may_change = actor.can(KEYS_MANAGE) and account.role in given
     if request.method == "POST" and not may_change:
         raise NotVisible(KEYS_MANAGE)
-    data = request.POST if request.method == "POST" else None
     initial = {"description": account.description, "role": account.role}
-    form = AccountForm(data, is_new=False, roles=given, initial=initial)
+    form = AccountForm(*posted(request), is_new=False, roles=given, initial=initial)
     if form.is_bound and form.is_valid():
         changed = attempt(
             form,
             lambda: keys.update_service_account(actor=actor, account_id=account_id, **form.cleaned_data),
         )
-        if changed is not FAILED:
+        if not isinstance(changed, Failed):
             messages.success(request, _("Saved."))
             return redirect("service_account", actor.tenant_slug, account_id)
     context = {
@@ -155,8 +155,8 @@ def enable(request: TenantRequest, account_id: UUID) -> HttpResponse:
     done = attempt(
         form, lambda: keys.set_service_account_enabled(actor=actor, account_id=account_id, enabled=True)
     )
-    if done is FAILED:
-        messages.error(request, " ".join(form.non_field_errors()))
+    if isinstance(done, Failed):
+        messages.error(request, " ".join(map(str, form.non_field_errors())))
     else:
         messages.success(request, _("“%(name)s” is enabled.") % {"name": account.name})
     return redirect("service_account", actor.tenant_slug, account_id)

@@ -11,6 +11,7 @@ from console.pages.administration import (
     people,
     roles,
     service_accounts,
+    settings,
 )
 
 urlpatterns = [
@@ -43,4 +44,8 @@ urlpatterns = [
     path("keys/accounts/<uuid:account_id>/", service_accounts.one, name="service_account"),
     path("keys/accounts/<uuid:account_id>/disable", service_accounts.disable, name="service_account_disable"),
     path("keys/accounts/<uuid:account_id>/enable", service_accounts.enable, name="service_account_enable"),
+    path("settings/", settings.page, name="settings"),
+    path("settings/logo", settings.logo, name="change_logo"),
+    path("settings/archive", settings.archive, name="archive_tenant"),
+    path("settings/delete", settings.delete, name="delete_tenant"),
 ]
