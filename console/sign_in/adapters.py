@@ -115,7 +115,7 @@ class MFAAdapter(DefaultMFAAdapter):
     error_messages = {
         **DefaultMFAAdapter.error_messages,
         "incorrect_code": gettext_lazy(
-            "This did not work. Check that it is the newest code, then try again."
+            "This did not work. Try again, with the newest code or with your passkey."
         ),
     }
 

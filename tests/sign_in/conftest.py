@@ -13,6 +13,18 @@ from django.utils import translation
 from console.chat.identity import Visitor, judge
 from tenants.models import User
 from tests.conftest import PASSWORD, Company, _password_hash
+from tests.sign_in import issuer as issuers
+from tests.sign_in.issuer import Issuer
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    """A real OpenID provider, in a process of its own."""
+    process, running = issuers.start()
+    yield running
+    process.terminate()
+    process.wait(10)
+
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 

@@ -1,6 +1,6 @@
 """Signing in through a tenant's identity provider, against a real one in a process of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,7 +16,6 @@ from console.sign_in.models import IdentityProvider
 from tenants.models import Membership, User
 from tenants.scope import tenant_scope
 from tests.conftest import PASSWORD, Company, make_user
-from tests.sign_in import issuer as issuers
 from tests.sign_in.conftest import add_authenticator_app, code_now, sign_in
 from tests.sign_in.issuer import Issuer, path_of
 
@@ -24,14 +23,6 @@ pytestmark = pytest.mark.django_db
 
 START = "/signin/sso/acme-bank/login/"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
-
-
-@pytest.fixture(scope="session")
-def issuer() -> Iterator[Issuer]:
-    process, running = issuers.start()
-    yield running
-    process.terminate()
-    process.wait(10)
 
 
 def add_provider(company: Company, issuer: Issuer, **more: Any) -> IdentityProvider:

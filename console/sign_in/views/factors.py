@@ -115,10 +115,12 @@ class AddPasskey(_WithPassword, AddWebAuthnView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Always one that can sign in by itself: it knows whose it is, and asks for a finger or a PIN."""
+        context = super().get_context_data(**kwargs)
+        # After allauth's own, whose options this replaces in the session.
         options = webauthn.begin_registration(person(self.request), True)
         # What was wrong with the last attempt stays; allauth's own makes the form anew.
-        form = kwargs.get("form") or self.get_form()
-        return {**super().get_context_data(**kwargs), "form": form, "js_data": {"creation_options": options}}
+        form = kwargs.get("form") or context["form"]
+        return {**context, "form": form, "js_data": {"creation_options": options}}
 
 
 class RenamePasskey(_WithPassword, EditWebAuthnView):
