@@ -143,6 +143,7 @@ def endpoint(**methods: Callable[..., Answer]) -> View:
             logger.exception("a SCIM request failed")
             return _error(500, "Something is wrong with Custos. Its log says what.")
 
+    view.methods = tuple(methods)  # type: ignore[attr-defined]
     return view
 
 

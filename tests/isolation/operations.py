@@ -1,4 +1,4 @@
-"""Every operation of the management API as a case: how it is asked, and what the other tenant's key gets for it."""
+"""Every operation for keys that administer, as a case: how it is asked, and what the other tenant's key gets for it."""
 
 import re
 from collections.abc import Callable
@@ -86,6 +86,42 @@ CASES = {
 }
 
 
+def _scim(kind: str, **body: Any) -> dict[str, Any]:
+    return {"schemas": [f"urn:ietf:params:scim:schemas:core:2.0:{kind}"], **body}
+
+
+def _patch(**value: Any) -> dict[str, Any]:
+    operation = {"op": "replace", "value": value}
+    return {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [operation]}
+
+
+SCIM_CASES = {
+    "get ServiceProviderConfig": _listing(),
+    "get ResourceTypes": _listing(),
+    "get ResourceTypes/<str:name>": _listing(),
+    "get Schemas": _listing(),
+    "get Schemas/<str:name>": _listing(),
+    "get Users": _listing(),
+    "post Users": _making(**_scim("User", userName="x@new.example")),
+    "post Users/.search": _listing(filter="userName pr"),
+    "get Users/<uuid:resource_id>": _changing(),
+    "put Users/<uuid:resource_id>": _changing(**_scim("User", userName="member@acme-bank.example")),
+    "patch Users/<uuid:resource_id>": _changing(**_patch(active=False)),
+    "delete Users/<uuid:resource_id>": _changing(204),
+    "get Groups": _listing(),
+    "post Groups": Case(
+        expected=201,
+        foreign=400,
+        body=lambda things: _scim("Group", displayName="New", members=[{"value": things["member_id"]}]),
+    ),
+    "post Groups/.search": _listing(filter="displayName pr"),
+    "get Groups/<uuid:resource_id>": _changing(),
+    "put Groups/<uuid:resource_id>": _changing(**_scim("Group", displayName="Renamed")),
+    "patch Groups/<uuid:resource_id>": _changing(**_patch(displayName="Renamed")),
+    "delete Groups/<uuid:resource_id>": _changing(204),
+}
+
+
 def make_things(company: Company) -> Things:
     """One object of the tenant for each parameter of an address, named as the parameter is."""
     actor = company.actor(company.owner)
@@ -108,17 +144,22 @@ def make_things(company: Company) -> Things:
 
 
 def patterns() -> set[str]:
-    """The cases' URL patterns, as the resolver writes them: with Ninja's own converter of ids."""
-    return {f"api/v1/{name.partition(' ')[2]}".replace("<uuid:", "<uuidstr:") for name in CASES}
+    """The URL patterns of all cases, as the resolver writes them: Ninja has a converter of ids of its own."""
+    management = {f"api/v1/{name.partition(' ')[2]}".replace("<uuid:", "<uuidstr:") for name in CASES}
+    return management | {f"scim/v2/{name.partition(' ')[2]}" for name in SCIM_CASES}
 
 
 def documented(name: str) -> tuple[str, str]:
-    """(method, path) of a case as the OpenAPI document writes them."""
+    """(method, path) of a case as an OpenAPI document writes them, below the API's address."""
     method, _space, path = name.partition(" ")
-    return method, re.sub(r"<\w+:(\w+)>", r"{\1}", f"/api/v1/{path}")
+    return method, re.sub(r"<\w+:(\w+)>", r"{\1}", f"/{path}")
 
 
 def address(name: str, things: Things) -> tuple[str, str]:
-    """(method, path below /api/v1) of a case for these things."""
+    """(method, path below the API's address) of a case for these things."""
     method, path = documented(name)
-    return method, path.removeprefix("/api/v1").format(**things)
+    if path.startswith(("/ResourceTypes", "/Schemas")):
+        things = {"name": "User" if path.startswith("/R") else "urn:ietf:params:scim:schemas:core:2.0:User"}
+    elif "{resource_id}" in path:
+        things = {"resource_id": things["member_id" if path.startswith("/Users") else "group_id"]}
+    return method, path.format(**things)

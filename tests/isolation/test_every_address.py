@@ -145,6 +145,20 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/administration/roles/<uuid:role_id>/delete/": Address(
         "/t/acme-bank/administration/roles/{role}/delete/", _roles("owner")
     ),
+    "t/<slug:slug>/administration/access/": Address(
+        "/t/acme-bank/administration/access/", SEEING_ADMINISTRATION | {"operator"}
+    ),
+    "t/<slug:slug>/administration/access/<slug:code>/<uuid:object_id>/": Address(
+        "/t/acme-bank/administration/access/conversation/{conversation}/", SEEING_ADMINISTRATION
+    ),
+    # Of content: for nobody but its owner, who administers nothing and so finds no such page.
+    "t/<slug:slug>/administration/access/<slug:code>/<uuid:object_id>/<slug:sort>/<uuid:principal_id>": Address(
+        "/t/acme-bank/administration/access/conversation/{conversation}/person/{asker}", _roles(), "post"
+    ),
+    "t/<slug:slug>/administration/access/<slug:code>/<uuid:object_id>/<slug:sort>/<uuid:principal_id>/remove/": (
+        Address("/t/acme-bank/administration/access/route/{route}/group/{everyone}/remove/", ADMINISTERING | {"operator"})
+    ),
+    "t/<slug:slug>/administration/find": Address("/t/acme-bank/administration/find", SEEING_ADMINISTRATION),
     "t/<slug:slug>/administration/keys/": Address("/t/acme-bank/administration/keys/", HOLDING_KEYS),
     "t/<slug:slug>/administration/keys/new/": Address("/t/acme-bank/administration/keys/new/", CHATTING),
     "t/<slug:slug>/administration/keys/revoke": Address(
@@ -304,7 +318,7 @@ KEY_POSTS = {
     "v1/tokenize",
     "v1/detokenize",
 }
-KEY_ADDRESSES = {*KEY_POSTS, "v1/models", "v1/models/<path:name>", "v1/"}
+KEY_ADDRESSES = {*KEY_POSTS, "v1/models", "v1/models/<path:name>", "v1/", "scim/v2/"}
 
 WEBSOCKETS = {"ws/t/<slug:slug>/chat/": "/ws/t/acme-bank/chat/", "": "/ws/nothing/"}
 
@@ -359,6 +373,9 @@ def _people(company: Company, member: User) -> dict[str, Any]:
             "member": Membership.objects.get(user=member).pk,
             "group": Group.objects.create(name="Treasury").pk,
             "role": CustomRole.objects.create(slug="analyst", name="Analyst").pk,
+            "asker": member.pk,
+            "everyone": Group.objects.get(is_everyone=True).pk,
+            "route": Route.objects.get(is_default=True, kind="text").pk,
         }
 
 
