@@ -127,6 +127,27 @@ function setUpCopying(): void {
   for (const input of all<HTMLInputElement>(".secret input")) input.addEventListener("focus", () => input.select());
 }
 
+/** input[list=people-found]: suggests people by what is typed. The palette's dialog knows where to ask. */
+function setUpSuggestions(): void {
+  const list = find<HTMLDataListElement>("#people-found");
+  const url = find("[data-found]")?.dataset.found;
+  if (!list || !url) return;
+  for (const input of all<HTMLInputElement>("input[list=people-found]")) {
+    let waiting: ReturnType<typeof setTimeout> | undefined;
+    input.addEventListener("input", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(async () => {
+        const words = input.value.trim();
+        if (words.length < 2) return;
+        const answer = await fetch(`${url}?q=${encodeURIComponent(words)}`).catch(() => null);
+        if (!answer?.ok) return; // The address can still be typed.
+        const { people } = (await answer.json()) as { people: { label: string; email: string }[] };
+        list.replaceChildren(...people.map(({ label, email }) => h("option", { value: email }, label)));
+      }, 200);
+    });
+  }
+}
+
 /** [data-duties]: ticking permissions of both duties says at once that no role may join them. */
 function setUpDuties(form: HTMLElement): void {
   const hint = must("[data-duties-hint]", form);
@@ -150,5 +171,6 @@ for (const form of all<HTMLFormElement>("form:has([data-bulk])")) setUpTicks(for
 setUpDialogs();
 setUpGuards();
 setUpCopying();
+setUpSuggestions();
 for (const form of all("[data-duties]")) setUpDuties(form);
 showCurrentTab();

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from console.pages.administration import areas
 from tenants.access import Actor, memberships_of
 from tenants.models import Tenant, User
-from tenants.roles import ADMINISTRATION_VIEW, AUDIT_LIST, CHAT_USE, OVERVIEW_VIEW
+from tenants.roles import ADMINISTRATION_VIEW, AUDIT_LIST, CHAT_USE, OVERVIEW_VIEW, PEOPLE_MANAGE
 
 
 class Area(NamedTuple):
@@ -45,6 +45,8 @@ class Sidebar:
     links: list[Link]
     platform: Link | None
     conversations: str  # Where the palette finds the person's own conversations; "" without a chat.
+    found: str  # Where it finds people and groups; "" for those who may not see them.
+    areas: list[dict[str, str]]  # The administration's tabs, as `areas.for_palette` tells them.
 
 
 def person(request: HttpRequest) -> User:
@@ -65,7 +67,13 @@ def sidebar(request: HttpRequest) -> Sidebar:
         if user.is_platform_administrator
         else None,
         conversations=reverse("palette", args=[actor.tenant_slug]) if actor and actor.can(CHAT_USE) else "",
+        found=reverse("find", args=[actor.tenant_slug]) if actor and _sees_people(actor) else "",
+        areas=areas.for_palette(actor) if actor else [],
     )
+
+
+def _sees_people(actor: Actor) -> bool:
+    return actor.can(ADMINISTRATION_VIEW) or actor.can(PEOPLE_MANAGE)
 
 
 def _links(actor: Actor, path: str) -> list[Link]:

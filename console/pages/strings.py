@@ -6,6 +6,8 @@ from django.utils.translation import gettext_lazy as _
 SHARED: dict[str, str | Promise] = {
     "pages": _("Pages"),
     "conversations": _("Conversations"),
+    "people": _("People"),
+    "groups": _("Groups"),
     "palette_none": _("Nothing found for “{text}”"),
     "palette_found": _("{count} results"),
 }
@@ -102,7 +104,13 @@ ADMINISTRATION: dict[str, str | Promise] = {
     "copy_failed": _("Your browser did not allow copying. Select the text and copy it instead."),
 }
 
+USAGE: dict[str, str | Promise] = {
+    "tokens": _("Tokens"),
+    "written": _("of them written"),
+}
+
 PAGES = {
+    "usage": USAGE,
     "administration": ADMINISTRATION,
     "chat": CHAT,
     "overview": OVERVIEW,

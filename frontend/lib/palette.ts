@@ -1,15 +1,24 @@
-// Ctrl/Cmd-K: go to a page or to one of your own conversations.
-import { all, find, h, icon, isTyping, must } from "./dom.ts";
+// Ctrl/Cmd-K: go to a page, to one of your own conversations, and for administrators to a person or a group.
+import { all, find, h, icon, isTyping, must, readJson } from "./dom.ts";
 import { best } from "./match.ts";
 import { say, type Strings } from "./text.ts";
 
 interface Entry {
   label: string;
+  also?: string; // Further words by which it is found.
   url: string;
   icon: string;
 }
 
+interface Found {
+  people: Entry[];
+  groups: Entry[];
+}
+
 const SHOWN = 8;
+const PAGES_SHOWN = 16; // All of them, before anything is typed.
+const PATIENCE_MS = 200;
+const NOBODY: Found = { people: [], groups: [] };
 
 export function setUpPalette(strings: Strings): void {
   const dialog = find<HTMLDialogElement>("[data-palette]");
@@ -22,6 +31,8 @@ class Palette {
   private readonly none: HTMLElement;
   private readonly status: HTMLElement;
   private conversations: Entry[] = [];
+  private found = NOBODY;
+  private asking: ReturnType<typeof setTimeout> | undefined;
   private options: HTMLElement[] = [];
   private selected = 0;
 
@@ -33,7 +44,11 @@ class Palette {
     this.list = must(".palette-list", dialog);
     this.none = must(".palette-none", dialog);
     this.status = must("[data-palette-status]", dialog);
-    this.input.addEventListener("input", () => this.show());
+    this.input.addEventListener("input", () => {
+      this.show();
+      clearTimeout(this.asking);
+      this.asking = setTimeout(() => void this.look(this.input.value.trim()), PATIENCE_MS);
+    });
     this.input.addEventListener("keydown", (event) => this.onKey(event));
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     for (const button of all("[data-palette-open]")) button.addEventListener("click", () => this.open());
@@ -49,6 +64,7 @@ class Palette {
   private open(): void {
     document.dispatchEvent(new Event("closedrawer"));
     this.input.value = "";
+    this.found = NOBODY;
     this.show();
     this.dialog.showModal();
     void this.load();
@@ -68,18 +84,40 @@ class Palette {
     }
   }
 
+  /** People and groups, which only the server knows; what comes late for other letters is dropped. */
+  private async look(query: string): Promise<void> {
+    const url = this.dialog.dataset.found;
+    if (!url || query.length < 2) return;
+    try {
+      const answer = await fetch(`${url}?q=${encodeURIComponent(query)}`, { headers: { Accept: "application/json" } });
+      if (!answer.ok || this.input.value.trim() !== query) return;
+      const { people, groups } = (await answer.json()) as Found;
+      this.found = {
+        people: people.map(({ label, url }) => ({ label, url, icon: "person" })),
+        groups: groups.map(({ label, url }) => ({ label, url, icon: "people" })),
+      };
+      this.show();
+    } catch {
+      // Pages can still be reached.
+    }
+  }
+
   private pages(): Entry[] {
-    return all<HTMLAnchorElement>("[data-nav] a").map((link) => ({
+    const links = all<HTMLAnchorElement>("[data-nav] a").map((link) => ({
       label: link.textContent?.trim() ?? "",
       url: link.href,
       icon: link.querySelector("use")?.getAttribute("href")?.split("#")[1] ?? "chevron",
     }));
+    const tabs = find("#palette-areas") ? readJson<Entry[]>("palette-areas") : [];
+    return [...links, ...tabs.map((tab) => ({ ...tab, icon: "people" }))];
   }
 
   private show(): void {
     const query = this.input.value.trim();
     const groups: [string, Entry[]][] = [
-      ["pages", best(this.pages(), query, (entry) => entry.label, SHOWN)],
+      ["pages", best(this.pages(), query, (entry) => `${entry.label} ${entry.also ?? ""}`, query ? SHOWN : PAGES_SHOWN)],
+      ["people", best(this.found.people, query, (entry) => entry.label, SHOWN)],
+      ["groups", best(this.found.groups, query, (entry) => entry.label, SHOWN)],
       ["conversations", best(this.conversations, query, (entry) => entry.label, SHOWN)],
     ];
     this.options = [];

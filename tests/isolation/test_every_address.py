@@ -151,12 +151,18 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/administration/access/<slug:code>/<uuid:object_id>/": Address(
         "/t/acme-bank/administration/access/conversation/{conversation}/", SEEING_ADMINISTRATION
     ),
-    # Of content: for nobody but its owner, who administers nothing and so finds no such page.
     "t/<slug:slug>/administration/access/<slug:code>/<uuid:object_id>/<slug:sort>/<uuid:principal_id>": Address(
-        "/t/acme-bank/administration/access/conversation/{conversation}/person/{asker}", _roles(), "post"
+        "/t/acme-bank/administration/access/route/{route}/group/{everyone}",
+        ADMINISTERING | {"operator"},
+        "post",
+        {"level": "viewer"},
+        302,
     ),
     "t/<slug:slug>/administration/access/<slug:code>/<uuid:object_id>/<slug:sort>/<uuid:principal_id>/remove/": (
-        Address("/t/acme-bank/administration/access/route/{route}/group/{everyone}/remove/", ADMINISTERING | {"operator"})
+        Address(
+            "/t/acme-bank/administration/access/route/{route}/group/{everyone}/remove/",
+            ADMINISTERING | {"operator"},
+        )
     ),
     "t/<slug:slug>/administration/find": Address("/t/acme-bank/administration/find", SEEING_ADMINISTRATION),
     "t/<slug:slug>/administration/keys/": Address("/t/acme-bank/administration/keys/", HOLDING_KEYS),
@@ -373,9 +379,8 @@ def _people(company: Company, member: User) -> dict[str, Any]:
             "member": Membership.objects.get(user=member).pk,
             "group": Group.objects.create(name="Treasury").pk,
             "role": CustomRole.objects.create(slug="analyst", name="Analyst").pk,
-            "asker": member.pk,
             "everyone": Group.objects.get(is_everyone=True).pk,
-            "route": Route.objects.get(is_default=True, kind="text").pk,
+            "route": Route.objects.get(is_default=True).pk,
         }
 
 

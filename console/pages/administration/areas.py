@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -11,7 +13,9 @@ from tenants.actors import Actor
 from tenants.roles import (
     ADMINISTRATION_VIEW,
     API_USE,
+    GRANTS_MANAGE,
     KEYS_MANAGE,
+    MODELS_OPERATE,
     PEOPLE_MANAGE,
     ROLES_MANAGE,
     SETTINGS_MANAGE,
@@ -33,6 +37,7 @@ AREAS: tuple[Area, ...] = (
     Area("invitations", _("Invitations"), (ADMINISTRATION_VIEW, PEOPLE_MANAGE)),
     Area("groups", _("Groups"), (ADMINISTRATION_VIEW, PEOPLE_MANAGE)),
     Area("roles", _("Roles"), (ADMINISTRATION_VIEW, ROLES_MANAGE)),
+    Area("access", _("Access"), (ADMINISTRATION_VIEW, GRANTS_MANAGE, MODELS_OPERATE)),
     Area("keys", _("API keys"), (API_USE, KEYS_MANAGE, ADMINISTRATION_VIEW)),
     Area("sign_in_administration", _("Sign-in"), (ADMINISTRATION_VIEW, SIGN_IN_MANAGE)),
     Area("settings", _("Settings"), (ADMINISTRATION_VIEW, SETTINGS_MANAGE, TENANT_CLOSE)),
@@ -48,6 +53,19 @@ class Tab(NamedTuple):
 def areas_for(actor: Actor) -> list[Area]:
     """Those the actor may open."""
     return [area for area in AREAS if any(actor.can(permission) for permission in area.permissions)]
+
+
+def for_palette(actor: Actor) -> list[dict[str, str]]:
+    """What the command palette finds: {"label", "also", "url"}. also: the same words in every language."""
+    found = []
+    for area in areas_for(actor):
+        label, also = str(area.label), []
+        for language, _name in settings.LANGUAGES:
+            with translation.override(language):
+                also.append(str(area.label))
+        url = reverse(area.url_name, args=[actor.tenant_slug])
+        found.append({"label": label, "also": " ".join(also), "url": url})
+    return found
 
 
 def tabs(request: HttpRequest, actor: Actor) -> list[Tab]:

@@ -3,6 +3,8 @@
 from django.urls import path
 
 from console.pages.administration import (
+    access,
+    find,
     groups,
     home,
     imports,
@@ -33,6 +35,19 @@ urlpatterns = [
     path("roles/new/", roles.create, name="role_new"),
     path("roles/<uuid:role_id>/", roles.edit, name="role"),
     path("roles/<uuid:role_id>/delete/", roles.delete, name="role_delete"),
+    path("access/", access.page, name="access"),
+    path("access/<slug:code>/<uuid:object_id>/", access.one, name="access_object"),
+    path(
+        "access/<slug:code>/<uuid:object_id>/<slug:sort>/<uuid:principal_id>",
+        access.change,
+        name="access_change",
+    ),
+    path(
+        "access/<slug:code>/<uuid:object_id>/<slug:sort>/<uuid:principal_id>/remove/",
+        access.remove,
+        name="access_remove",
+    ),
+    path("find", find.page, name="find"),
     path("keys/", keys.page, name="keys"),
     path("keys/new/", keys.create, name="key_new"),
     path("keys/revoke", keys.revoke_selected, name="keys_revoke"),
