@@ -134,7 +134,7 @@ def quota_for(actor: Actor) -> dict[str, Any] | None:
 
 def _quota(actor: Actor) -> dict[str, Any] | None:
     found = banner(actor)
-    return found and found.plain()
+    return found.plain() if found else None
 
 
 def _routes(actor: Actor) -> list[dict[str, str]]:

@@ -112,7 +112,7 @@ async def seed(claim: Claim, amounts: dict[Rule, int]) -> None:
 async def settle(claim: Claim, tokens: int) -> None:
     """Give the reservation back and count `tokens`. Raises valkey.VALKEY_ERRORS."""
     keys, rules = claim.call
-    arguments = [str(claim.request_id), tokens, _SETTLED_KEPT_MS, rules]
+    arguments: list[Any] = [str(claim.request_id), tokens, _SETTLED_KEPT_MS, rules]
     await _script("settle")(keys, arguments, client=valkey.quick_client())
 
 
@@ -120,7 +120,7 @@ async def renew(claims: Sequence[Claim], now: datetime) -> None:
     """Keep the leases of these for LEASE_S more. Raises valkey.VALKEY_ERRORS."""
     for claim in claims:
         if leased := claim.leased:
-            arguments = [_ms(now), LEASE_S * 1000, str(claim.request_id), _encoded(claim, leased)]
+            arguments: list[Any] = [_ms(now), LEASE_S * 1000, str(claim.request_id), _encoded(claim, leased)]
             await _script("renew")(_keys(claim, leased), arguments, client=valkey.quick_client())
 
 

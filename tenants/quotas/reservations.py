@@ -84,7 +84,7 @@ async def settle(
         cached_tokens=cached_tokens,
     )
     with metrics.seconds.labels("settle").time():
-        # The database first: a counter that is seeded between the two then counts this twice, never not at all.
+        # The database first: a counter that is seeded just then may count this twice, but never not at all.
         await _add(reservation.consumer, use)
         await _give_back(reservation.claim, use.tokens)
 

@@ -198,8 +198,11 @@ def _labels(by: By, keys: Sequence[Any]) -> dict[Any, str]:
 
 def _names(rows: Sequence[Limit]) -> dict[UUID | None, str]:
     """Groups' names, people's addresses and keys' names of those that limits are for."""
-    of = {kind: [each.subject_id for each in rows if each.subject_kind == kind] for kind in SubjectKind}
-    gone: dict[UUID | None, str] = {each.subject_id: _("no longer there") for each in rows if each.subject_id}
+    of: dict[str, list[UUID]] = {kind: [] for kind in SubjectKind}
+    for limit in rows:
+        if limit.subject_id is not None:
+            of[limit.subject_kind].append(limit.subject_id)
+    gone: dict[UUID | None, str] = {each: _("no longer there") for ids in of.values() for each in ids}
     return (
         gone
         | dict(Group.objects.filter(pk__in=of[SubjectKind.GROUP]).values_list("pk", "name"))

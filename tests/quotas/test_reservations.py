@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 from tenants import clock, groups, keys, valkey
 from tenants.actors import Actor, actor_for_key
 from tenants.models import Group, Membership
-from tenants.quotas import counters, reservations
+from tenants.quotas import counters, metrics, reservations
 from tenants.quotas.errors import QuotaExceeded, QuotaUnavailable
 from tenants.quotas.models import UsageDay
 from tenants.quotas.services import remove_limit
@@ -189,6 +189,30 @@ async def test_what_ends_after_a_restart_is_counted(acme: Company) -> None:
     await reservations.settle(running, prompt_tokens=50, completion_tokens=0)
     await refused(actor, 51)
     await use(actor, 50)
+
+
+async def test_what_ended_before_the_counter_was_made_anew_is_counted_once(acme: Company) -> None:
+    await in_thread(limited)(acme, "tokens_per_day", 100)
+    actor = await in_thread(acme.actor)(acme.member)
+    running = await reserve(actor, 80)
+    await valkey.client().flushall()
+    await reservations.settle(running, prompt_tokens=50, completion_tokens=0)
+    await refused(actor, 51)
+    await use(actor, 50)
+
+
+async def test_keys_and_metrics_name_the_tenant_and_nobody_else(acme: Company) -> None:
+    await valkey.client().flushall()
+    await in_thread(limited)(acme, "tokens_per_day", 100, "member")
+    await in_thread(limited)(acme, "concurrent_streams", 1)
+    actor = await in_thread(acme.actor)(acme.member)
+    await reserve(actor, 80)
+    await refused(actor)
+    names = [key.decode() for key in await valkey.client().keys("*")]
+    assert names
+    assert all(name.startswith(f"custos:{acme.tenant.pk}:quota:") for name in names)
+    samples = [sample for family in metrics.refusals.collect() for sample in family.samples]
+    assert {name for sample in samples for name in sample.labels} == {"metric", "subject"}
 
 
 async def test_a_dead_processs_reservation_runs_out(acme: Company, monkeypatch: pytest.MonkeyPatch) -> None:

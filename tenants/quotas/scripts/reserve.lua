@@ -44,10 +44,11 @@ local function minute(rule, counter)
   return used, -1, reset
 end
 
--- A day or month is a hash {seed, added, held}: what the database knew, what was settled since, what is reserved.
+-- A day or month is a hash {seed, added, held, seeding}: what the database knew, what was settled since, what is
+-- reserved. seeding: somebody is about to ask the database, so what is settled from now on may be unknown to the answer.
 local function period(rule, counter, leases)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now)) do
-    redis.call('HINCRBY', counter, 'held', '-' .. string.match(member, '^%d+'))
+    redis.call('HINCRBY', counter, 'held', 0 - tonumber(string.match(member, '^%d+')))
     redis.call('ZREM', leases, member)
   end
   local found = redis.call('HMGET', counter, 'seed', 'added', 'held')
@@ -85,7 +86,16 @@ for i, rule in ipairs(rules) do
 end
 if not reserving then return answer end
 if again then answer[1] = 'reserved' return answer end
-if unseeded then answer[1] = 'unseeded' return answer end
+if unseeded then
+  for i, rule in ipairs(rules) do
+    if rule.kind == 'period' and answer[3 * i - 1] < 0 then
+      redis.call('HSET', KEYS[2 * i], 'seeding', 1)
+      redis.call('PEXPIRE', KEYS[2 * i], rule.keep)
+    end
+  end
+  answer[1] = 'unseeded'
+  return answer
+end
 if over then answer[1] = 'over' return answer end
 
 for i, rule in ipairs(rules) do

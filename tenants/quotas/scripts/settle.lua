@@ -17,10 +17,13 @@ for i, rule in ipairs(cjson.decode(ARGV[4])) do
   elseif rule.kind == 'period' then
     -- A lease that ran out has given its tokens back already.
     if redis.call('ZREM', leases, string.format('%.0f:%s', rule.cost, request)) == 1 then
-      redis.call('HINCRBY', counter, 'held', -rule.cost)
+      redis.call('HINCRBY', counter, 'held', 0 - rule.cost)
     end
-    redis.call('HINCRBY', counter, 'added', used)
-    redis.call('PEXPIRE', counter, rule.keep)
+    -- Where there is no counter, the database will tell of this when one is seeded.
+    if redis.call('HEXISTS', counter, 'seed') == 1 or redis.call('HEXISTS', counter, 'seeding') == 1 then
+      redis.call('HINCRBY', counter, 'added', used)
+      redis.call('PEXPIRE', counter, rule.keep)
+    end
   else
     redis.call('ZREM', leases, request)
   end
