@@ -87,3 +87,27 @@ def test_the_language_of_the_shell(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert environment.shell_language() == language
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://mail.example", ("mail.example", 25, "", "", False, False)),
+        ("smtp+starttls://u%40x:p%2F1@mail.example", ("mail.example", 587, "u@x", "p/1", True, False)),
+        ("smtps://mail.example:2465", ("mail.example", 2465, "", "", False, True)),
+    ],
+)
+def test_a_mail_server_is_read_from_its_address(url: str, expected: tuple[object, ...]) -> None:
+    found = environment.mail_server(url)
+    assert found is not None
+    assert (found.host, found.port, found.user, found.password, found.starttls, found.tls) == expected
+
+
+def test_without_an_address_mail_goes_nowhere() -> None:
+    assert environment.mail_server("") is None
+
+
+@pytest.mark.parametrize("url", ["mail.example", "http://mail.example", "smtp://", "smtp://mail.example:x"])
+def test_an_address_that_is_no_mail_servers_is_refused(url: str) -> None:
+    with pytest.raises(environment.InvalidSetting, match="smtp"):
+        environment.mail_server(url)

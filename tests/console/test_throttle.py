@@ -41,3 +41,15 @@ def test_success_clears_the_account_but_not_the_address() -> None:
     assert throttle.admits(**ME), "the success itself was no failure"
     assert not throttle.admits(**ME), "the failures of the address are as many as before"
     assert throttle.admits(email=ME["email"], address="192.0.2.9")
+
+
+def test_a_password_set_anew_clears_the_account_but_not_the_address() -> None:
+    for _ in range(throttle.FAILURES_PER_ACCOUNT):
+        throttle.admits(**ME)
+    assert not throttle.admits(**ME)
+    throttle.forgive(email=ME["email"])
+    assert throttle.admits(**ME)
+    for attempt in range(throttle.FAILURES_PER_ADDRESS):
+        throttle.admits(email=f"user{attempt}@acme-bank.example", address=ME["address"])
+    throttle.forgive(email=ME["email"])
+    assert not throttle.admits(**ME)

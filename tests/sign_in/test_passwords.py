@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from django.test import Client
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from console import throttle
 from tenants.models import User
@@ -117,3 +118,28 @@ def test_start_pages_render_in_both_languages(
     page = browser.get("/", follow=True)
     assert page.status_code == 200
     assert page.headers["Content-Language"] == language
+
+
+def test_without_a_count_of_attempts_nobody_gets_in(
+    acme: Company, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise RedisConnectionError("the cache is away")
+
+    monkeypatch.setattr(throttle.cache, "add", gone, raising=False)
+    page = sign_in(client, acme.member.email)
+    assert page.status_code == 503
+    assert "not possible at the moment" in page.text
+    assert "_auth_user_id" not in client.session
+
+
+def test_addresses_of_allauth_that_are_not_used_are_not_there(client: Client) -> None:
+    for path in (
+        "signup/",
+        "account/signup/",
+        "accounts/login/",
+        "signin/code/",
+        "account/login/",
+        "account/2fa/",
+    ):
+        assert client.get(f"/{path}").status_code == 404, path
