@@ -14,6 +14,8 @@ from django.utils.translation import gettext_lazy
 from console.pages.administration.confirm import Question
 from console.pages.administration.forms import PageForm
 from tenants.actors import NotVisible
+from tenants.quotas import wording
+from tenants.quotas.counters import Standing
 from tenants.quotas.models import Limit, Metric, SubjectKind
 from tenants.quotas.selectors import WARN_PERCENT, LimitRow
 
@@ -80,6 +82,14 @@ def shown(row: LimitRow, *, may_change: bool) -> Shown:
         tone=_tone(percent),
         may_change=may_change,
     )
+
+
+def of_standing(standing: Standing) -> Shown:
+    """A limit as it binds whoever looks."""
+    rule = standing.rule
+    limit = Limit(subject_kind=rule.kind, subject_id=rule.subject, metric=rule.metric, value=rule.value)
+    row = LimitRow(limit=limit, subject=wording.subject(rule), standing=standing)
+    return shown(row, may_change=False)
 
 
 def amount(metric: Metric, value: int) -> str:

@@ -6,12 +6,14 @@ from typing import Any
 from django import template
 from django.template.defaultfilters import floatformat
 from django.templatetags.static import static
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from console.pages import branding as brand
 from console.pages import labels, navigation, strings
 from console.pages.administration import areas
+from tenants.quotas import selectors as quotas
 
 register = template.Library()
 
@@ -77,6 +79,12 @@ def measure(value: float | str | None, unit: str = "") -> str:
 
 
 @register.filter
+def whole(value: int) -> str:
+    """A count with its thousands apart."""
+    return number_format(value, use_l10n=True, force_grouping=True)
+
+
+@register.filter
 def route_reason(code: str) -> str:
     return str(labels.ROUTE_REASONS.get(code, code))
 
@@ -103,6 +111,12 @@ def branding(context: dict[str, Any]) -> brand.Branding | None:
     """How the tenant of the page shows itself; None on pages of no tenant."""
     actor = getattr(context.get("request"), "actor", None)
     return brand.branding_of(actor) if actor else None
+
+
+@register.simple_tag(takes_context=True)
+def quota_banner(context: dict[str, Any]) -> quotas.Banner | None:
+    """That a limit which binds the signed-in person is nearly or quite used up."""
+    return quotas.banner(context["request"].actor)
 
 
 @register.simple_tag(takes_context=True)

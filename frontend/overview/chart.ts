@@ -12,6 +12,14 @@ export interface Series {
   bars?: number; // The bars' share of their place's width.
 }
 
+/** Charts over named places instead of times: the x values are 0, 1, 2 … and `labels` says what each is.
+ * flat: bars lie on their side, so that long names have room. */
+export interface Places {
+  labels: string[];
+  flat?: boolean;
+}
+
+const NAME_WIDTH = 150; // The most, in pixels, that names beside bars take.
 const COUNTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000, 1_000_000];
 
 /** The colour that a custom property has now; canvases cannot read `light-dark()` themselves. */
@@ -29,7 +37,7 @@ export class Chart {
   private data: uPlot.AlignedData = [[]];
 
   /** Values are in the unit that `format` writes; null leaves a gap. top: the least that the axis reaches up to;
-   * whole: the values are counts. */
+   * whole: the values are counts; places: what the x values stand for, when they are no times. */
   constructor(
     private readonly target: HTMLElement,
     private readonly legend: HTMLElement,
@@ -37,6 +45,7 @@ export class Chart {
     private readonly format: (value: number) => string,
     private readonly top: number,
     private readonly whole = false,
+    private readonly places: Places | null = null,
   ) {
     new ResizeObserver(() => this.resize()).observe(target);
   }
@@ -63,22 +72,48 @@ export class Chart {
   }
 
   private options(): uPlot.Options {
-    const ink = colorOf("--ink-3");
-    const line = colorOf("--line");
-    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui" };
     return {
       ...this.size(),
       padding: [8, 4, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { setScale: false }, points: { size: 7 } },
       hooks: { setCursor: [(plot) => this.showLegend(plot.cursor.idx ?? null)] },
-      scales: { y: { range: (_plot, _min, max) => [0, Math.max((max ?? 0) * 1.1, this.top)] } },
-      axes: [
-        { ...axis, size: 28, grid: { show: false }, values: (_plot, times) => times.map(hourAndMinute), space: 70 },
-        { ...axis, ...(this.whole ? { incrs: COUNTS } : {}), size: 58, values: (_plot, values) => values.map((value) => this.format(value)), space: 36 },
-      ],
+      scales: this.scales(),
+      axes: this.axes(),
       series: [{}, ...this.series.map((each) => this.line(each))],
     };
+  }
+
+  private scales(): uPlot.Scales {
+    const y: uPlot.Scale = { range: (_plot, _min, max) => [0, Math.max((max ?? 0) * 1.1, this.top)] };
+    if (!this.places) return { y };
+    const last = this.places.labels.length - 0.5;
+    const x: uPlot.Scale = { time: false, range: () => [-0.5, last] };
+    if (!this.places.flat) return { x, y };
+    return { x: { ...x, ori: 1, dir: -1 }, y: { ...y, ori: 0, dir: 1 } };
+  }
+
+  private axes(): uPlot.Axis[] {
+    const grid = { stroke: colorOf("--line"), width: 1 };
+    const axis: uPlot.Axis = { stroke: colorOf("--ink-3"), grid, ticks: { show: false }, font: "11px system-ui" };
+    const along: uPlot.Axis = { ...axis, grid: { show: false }, size: 28, space: 70 };
+    const values: uPlot.Axis = {
+      ...axis,
+      ...(this.whole ? { incrs: COUNTS } : {}),
+      size: 58,
+      space: 36,
+      values: (_plot, splits) => splits.map((value) => this.format(value)),
+    };
+    if (!this.places) return [{ ...along, values: (_plot, times) => times.map(hourAndMinute) }, values];
+    const { labels, flat } = this.places;
+    const width = Math.min(NAME_WIDTH, Math.floor(this.size().width * 0.4));
+    const named = (splits: number[]): string[] => splits.map((split) => shortened(labels[split] ?? "", flat ? width / 7 : 99));
+    if (!flat) return [{ ...along, incrs: COUNTS, values: (_plot, splits) => named(splits) }, values];
+    const every = labels.map((_label, index) => index);
+    return [
+      { ...along, side: 3, size: width, splits: () => every, values: (_plot, splits) => named(splits) },
+      { ...values, side: 2, size: 28, space: 70 },
+    ];
   }
 
   private line({ color, dash, bars, label }: Series): uPlot.Series {
@@ -95,16 +130,23 @@ export class Chart {
     };
   }
 
-  /** The values under the pointer, or the newest there are. */
+  /** The values under the pointer, or the newest there are; of places only what the series are. */
   private showLegend(index: number | null): void {
     const items = this.series.map(({ label, swatch }, number) => {
       const values = this.data[number + 1] ?? [];
+      const swatchShown = h("span", { class: `swatch ${swatch}` });
+      if (index === null && this.places) return h("span", {}, swatchShown, label);
       const value = index === null ? lastOf(values) : values[index];
       const shown = value == null ? "–" : this.format(value);
-      return h("span", {}, h("span", { class: `swatch ${swatch}` }), `${label} ${shown}`);
+      return h("span", {}, swatchShown, `${label} ${shown}`);
     });
-    this.legend.replaceChildren(...items);
+    const place = index === null ? undefined : this.places?.labels[index];
+    this.legend.replaceChildren(...(place ? [h("span", {}, place)] : []), ...items);
   }
+}
+
+function shortened(text: string, most: number): string {
+  return text.length > most ? `${text.slice(0, Math.max(most - 1, 1))}…` : text;
 }
 
 function lastOf(values: ArrayLike<number | null | undefined>): number | null {

@@ -211,6 +211,23 @@ TENANT_ADDRESSES = {
         "/t/acme-bank/administration/settings/delete", _roles("owner")
     ),
     "t/<slug:slug>/logo": Address("/t/acme-bank/logo", EVERYBODY),
+    "t/<slug:slug>/administration/quotas/": Address(
+        "/t/acme-bank/administration/quotas/", SEEING_ADMINISTRATION
+    ),
+    "t/<slug:slug>/administration/quotas/set": Address(
+        "/t/acme-bank/administration/quotas/set",
+        ADMINISTERING,
+        "post",
+        {"subject_kind": "member", "metric": "tokens_per_day", "value": "5"},
+        302,
+    ),
+    "t/<slug:slug>/administration/quotas/remove": Address(
+        "/t/acme-bank/administration/quotas/remove",
+        ADMINISTERING,
+        "post",
+        {"subject_kind": "key", "metric": "tokens_per_day"},
+    ),
+    "t/<slug:slug>/administration/usage/": Address("/t/acme-bank/administration/usage/", HOLDING_KEYS),
     "t/<slug:slug>/chat/": Address("/t/acme-bank/chat/", CHATTING),
     "t/<slug:slug>/chat/<uuid:conversation>/": Address("/t/acme-bank/chat/{conversation}/", _roles(ASKER)),
     "t/<slug:slug>/chat/<uuid:conversation>/rename": Address(
@@ -385,10 +402,11 @@ def _people(company: Company, member: User) -> dict[str, Any]:
 
 
 def _credentials(company: Company, owner: User) -> dict[str, Any]:
-    """A key of the owner, a service account, and a logo."""
+    """A key of the owner, a service account, a limit of every key, and a logo."""
     with tenant_scope(company.tenant.pk):
         administrator = company.actor(company.administrator)
         lifecycle.set_logo(actor=administrator, logo=b"RIFF")
+        set_limit(actor=administrator, subject_kind="key", subject_id=None, metric="tokens_per_day", value=1)
         account = keys.create_service_account(actor=administrator, name="nightly")
         key, _text = keys.create_key(actor=company.actor(owner), name="laptop")
     return {"key": key.pk, "account": account.pk}

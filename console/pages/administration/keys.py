@@ -69,13 +69,16 @@ OVERLAPS = (
 )
 
 
+MYSELF = "me"
+
+
 class KeyForm(PageForm):
-    """A new key. `owner`: a service account's id, or "" for whoever asks."""
+    """A new key. `owner`: a service account's id, or MYSELF."""
 
     name = forms.CharField(
         label=gettext_lazy("Name"), max_length=120, help_text=gettext_lazy("What uses it, and where.")
     )
-    owner = forms.ChoiceField(label=gettext_lazy("Acts for"), required=False)
+    owner = forms.ChoiceField(label=gettext_lazy("Acts for"))
     scopes = forms.MultipleChoiceField(
         label=gettext_lazy("May"), widget=forms.CheckboxSelectMultiple, required=False
     )
@@ -123,9 +126,9 @@ class KeyForm(PageForm):
     def asked(self) -> dict[str, Any]:
         """What `tenants.keys.create_key` is asked for."""
         values = dict(self.cleaned_data)
-        owner = values.pop("owner", "")
+        owner = values.pop("owner", MYSELF)
         values["allowed_networks"] = values.pop("networks")
-        return {**values, "service_account_id": UUID(owner) if owner else None}
+        return {**values, "service_account_id": None if owner == MYSELF else UUID(owner)}
 
 
 class OverlapForm(PageForm):
@@ -193,7 +196,7 @@ def create(request: TenantRequest) -> HttpResponse:
     initial = {
         "expires": clock.today() + USUAL_LIFE,
         "scopes": [Scope.INFERENCE],
-        "owner": request.GET.get("account", ""),
+        "owner": request.GET.get("account", MYSELF),
     }
     form = KeyForm(*posted(request), actor=actor, initial=initial)
     if form.is_bound and form.is_valid():
@@ -393,9 +396,9 @@ def _csv(actor: Actor, listing: Listing) -> HttpResponse:
 def _owners(actor: Actor) -> list[tuple[str, Any]]:
     """Whom a new key can act for."""
     if not actor.can(KEYS_MANAGE):
-        return [("", _("Myself"))]
+        return [(MYSELF, _("Myself"))]
     accounts = keys.service_accounts(actor).filter(disabled=None)
-    own: list[tuple[str, Any]] = [("", _("Myself"))] if actor.can(API_USE) else []
+    own: list[tuple[str, Any]] = [(MYSELF, _("Myself"))] if actor.can(API_USE) else []
     return own + [(str(account.pk), account.name) for account in accounts]
 
 

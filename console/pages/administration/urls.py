@@ -11,9 +11,11 @@ from console.pages.administration import (
     invitations,
     keys,
     people,
+    quotas,
     roles,
     service_accounts,
     settings,
+    usage,
 )
 
 urlpatterns = [
@@ -59,6 +61,10 @@ urlpatterns = [
     path("keys/accounts/<uuid:account_id>/", service_accounts.one, name="service_account"),
     path("keys/accounts/<uuid:account_id>/disable", service_accounts.disable, name="service_account_disable"),
     path("keys/accounts/<uuid:account_id>/enable", service_accounts.enable, name="service_account_enable"),
+    path("quotas/", quotas.page, name="quotas"),
+    path("quotas/set", quotas.set_limit, name="quota_set"),
+    path("quotas/remove", quotas.remove_limit, name="quota_remove"),
+    path("usage/", usage.page, name="usage"),
     path("settings/", settings.page, name="settings"),
     path("settings/logo", settings.logo, name="change_logo"),
     path("settings/archive", settings.archive, name="archive_tenant"),
