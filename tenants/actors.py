@@ -19,6 +19,7 @@ from tenants.scope import actor_scope, tenant_scope
 LAST_USED_PRECISION = timedelta(minutes=1)
 PLATFORM_ROLE = "platform administrator"
 KEY_ROLE = "api key"
+SYSTEM_ROLE = "system"
 
 
 class NotVisible(Exception):
@@ -128,20 +129,22 @@ def platform_actor(*, user: User, tenant: Tenant, address: str = "", session_ref
     )
 
 
-def system_actor(tenant: Tenant, label: str) -> Actor:
-    """Custos itself, in a task of its own: may nothing that is asked of an actor, and names itself in records."""
+def system_actor(tenant: Tenant, label: str, permissions: frozenset[str] = frozenset()) -> Actor:
+    """Custos itself, in a task or command of its own, which `label` names in records: may just these things."""
     return Actor(
         tenant_id=tenant.pk,
         tenant_slug=tenant.slug,
         tenant_name=tenant.name,
         label=label,
-        role="system",
-        permissions=frozenset(),
+        role=SYSTEM_ROLE,
+        permissions=permissions,
     )
 
 
 def refreshed(actor: Actor) -> Actor:
     """The actor with what is left, at this moment, of what they could do. Inside the tenant's scope."""
+    if actor.role == SYSTEM_ROLE:
+        return actor
     held: frozenset[str] | None = None
     if actor.api_key_id is not None:
         held = permissions_of_keys([actor.api_key_id]).get(actor.api_key_id)

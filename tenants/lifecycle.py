@@ -5,6 +5,7 @@ no sense.
 """
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -48,15 +49,25 @@ def furnish(tenant: Tenant) -> None:
 def create_tenant(*, user: User, slug: str, name: str, address: str = "") -> Tenant:
     """A new tenant, founded by a platform administrator; its first owner is invited next."""
     tenant = Tenant(slug=slug, name=name)
-    actor = platform_actor(user=user, tenant=tenant, address=address)
-    tenant.slug, tenant.name = words.clean_slug(slug), words.clean_name(name)
+    return _founded(tenant, platform_actor(user=user, tenant=tenant, address=address))
+
+
+def create_tenant_by_system(*, slug: str, name: str, label: str) -> Tenant:
+    """A new tenant, founded by whoever runs a command on the machine itself; `label` names the command in records."""
+    tenant = Tenant(slug=slug, name=name)
+    return _founded(tenant, system_actor(tenant, label))
+
+
+def _founded(tenant: Tenant, actor: Actor) -> Tenant:
+    tenant.slug, tenant.name = words.clean_slug(tenant.slug), words.clean_name(tenant.name)
+    actor = replace(actor, tenant_slug=tenant.slug, tenant_name=tenant.name)
     with transaction.atomic():
         try:
             with transaction.atomic():
                 tenant.save(force_insert=True)
         except IntegrityError:
             message = _("There is or was a tenant “%(slug)s”. Choose another name for its addresses.")
-            raise Refused("slug_taken", message % {"slug": slug}, "slug") from None
+            raise Refused("slug_taken", message % {"slug": tenant.slug}, "slug") from None
         furnish(tenant)
         after = {"slug": tenant.slug, "name": tenant.name}
         record_change(actor, "tenant.created", subject_id=tenant.pk, after=after)
