@@ -19,7 +19,6 @@ from tenants.scope import actor_scope, tenant_scope
 LAST_USED_PRECISION = timedelta(minutes=1)
 PLATFORM_ROLE = "platform administrator"
 KEY_ROLE = "api key"
-SYSTEM_ROLE = "system"
 
 
 class NotVisible(Exception):
@@ -136,15 +135,15 @@ def system_actor(tenant: Tenant, label: str, permissions: frozenset[str] = froze
         tenant_slug=tenant.slug,
         tenant_name=tenant.name,
         label=label,
-        role=SYSTEM_ROLE,
+        role="system",
         permissions=permissions,
     )
 
 
 def refreshed(actor: Actor) -> Actor:
     """The actor with what is left, at this moment, of what they could do. Inside the tenant's scope."""
-    if actor.role == SYSTEM_ROLE:
-        return actor
+    if actor.user_id is None and actor.api_key_id is None:
+        return actor  # Custos itself.
     held: frozenset[str] | None = None
     if actor.api_key_id is not None:
         held = permissions_of_keys([actor.api_key_id]).get(actor.api_key_id)
