@@ -91,7 +91,9 @@ def remove_member(*, actor: Actor, membership_id: UUID) -> None:
 @change
 def leave(*, actor: Actor) -> None:
     """End one's own membership."""
-    own = Membership.objects.select_related("user").filter(pk=actor.membership_id, disabled=None)
+    own = Membership.objects.select_related("user").filter(
+        pk=actor.membership_id, disabled=None, tenant__status=Tenant.Status.ACTIVE
+    )
     membership = own.first()
     if membership is None:
         raise NotVisible("membership")

@@ -79,7 +79,9 @@ def role_of(company: Company, user: User) -> str:
     return membership_of(company, user).role
 
 
-def program(company: Company, *permissions: str, by: User | None = None, **key: Any) -> tuple[Actor, ServiceAccount]:
+def program(
+    company: Company, *permissions: str, by: User | None = None, **key: Any
+) -> tuple[Actor, ServiceAccount]:
     """A program with these permissions, acting by a key for management that `by` (the owner) made."""
     owner = company.actor(by or company.owner)
     slug = "-".join(sorted(permissions)).replace(".", "-").replace("_", "-")[:40]
