@@ -66,7 +66,7 @@ class UserGrant(TenantOwned, UserObjectPermissionBase):
 
     privileges: ClassVar[str] = "SELECT, INSERT, UPDATE, DELETE"
 
-    objects = _UserGrants()
+    objects: ClassVar[Any] = _UserGrants()
 
     class Meta(UserObjectPermissionBase.Meta):
         abstract = True
@@ -106,12 +106,12 @@ def visible_objects(actor: Actor, queryset: models.QuerySet[M], permission: str)
     kind = kind_of(queryset.model)
     if not kind.requires & actor.permissions or not _may_hold_grants(actor):
         return queryset.none()
-    granted = _on(kind.group_grants, permission, actor.tenant_id).filter(
+    granted = _on(kind, kind.group_grants, permission, actor.tenant_id).filter(
         group_id__in=groups_in_sql(actor.tenant_id, actor.user_id)
     )
     ids = granted.values("content_object_id")
     if actor.user_id is not None:
-        own = _on(kind.user_grants, permission, actor.tenant_id).filter(user_id=actor.user_id)
+        own = _on(kind, kind.user_grants, permission, actor.tenant_id).filter(user_id=actor.user_id)
         ids = own.values("content_object_id").union(ids, all=True)
     found = queryset.filter(tenant_id=actor.tenant_id, pk__in=ids)
     if kind.limit is not None:
@@ -185,9 +185,9 @@ def _may_hold_grants(actor: Actor) -> bool:
     return not actor.is_platform and not (actor.user_id is None and actor.service_account_id is None)
 
 
-def _on(table: type[models.Model], permission: str, tenant_id: UUID) -> models.QuerySet[Any]:
-    """The grants of one permission."""
-    content_type = get_content_type(table._meta.get_field("content_object").related_model)
+def _on(kind: Kind, table: type[models.Model], permission: str, tenant_id: UUID) -> models.QuerySet[Any]:
+    """The grants of one permission, of the kind's table for people or for groups."""
+    content_type = get_content_type(kind.model)
     return table._default_manager.filter(
         tenant_id=tenant_id, permission__codename=permission, permission__content_type=content_type
     )
@@ -200,8 +200,8 @@ def _principals(
     on_these = Q(content_object__in=objects)
     if kind.limit is not None:
         on_these = Q(content_object__in=kind.model._default_manager.filter(kind.limit(), pk__in=objects))
-    to_people = _on(kind.user_grants, permission, tenant_id).filter(on_these, user_id__in=people)
-    to_groups = _on(kind.group_grants, permission, tenant_id).filter(on_these)
+    to_people = _on(kind, kind.user_grants, permission, tenant_id).filter(on_these, user_id__in=people)
+    to_groups = _on(kind, kind.group_grants, permission, tenant_id).filter(on_these)
     columns = ("number", "principal", "content_object_id")
     return [
         grants.annotate(number=Value(number), principal=F(field)).values_list(*columns)

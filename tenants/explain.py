@@ -6,7 +6,7 @@ together. It names grants, groups and roles, never content.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from django.utils.translation import gettext as _
@@ -210,7 +210,7 @@ def _chains(person: User | None, groups: dict[UUID, Group]) -> Iterator[tuple[Gr
 
 def _grant_step(path: _Path, needed: Level) -> Step:
     suffices = path.level.rank >= needed.rank
-    words = {"level": path.level.label, "needed": needed.label}
+    words: dict[str, Any] = {"level": path.level.label, "needed": needed.label}
     if not path.groups:
         code, text = "direct", _("Granted to them: %(level)s.")
     elif path.groups[-1].is_everyone:

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from tenants.access import put_grant, take_grant, visible_objects
 from tenants.actors import Actor, NotVisible
-from tenants.changes import record_change
+from tenants.changes import change, record_change
 from tenants.errors import Refused
 from tenants.kinds import Kind, Level, granted_kinds, kind_of
 from tenants.models import Group, Membership, TenantModel, User
@@ -170,9 +170,10 @@ def _to_people(kind: Kind, object_ids: Collection[UUID]) -> Iterable[tuple[UUID,
 # --- Changing ----------------------------------------------------------------------------------
 
 
+@change
 def set_level(*, actor: Actor, obj: TenantModel, principal: User | Group, level: str) -> Grant:
     """Grant a member or a group of this tenant a level on an object, instead of what they had on it."""
-    kind = _locked_for_sharing(actor, obj)
+    kind = _shared_by(actor, obj)
     if level not in Level:
         raise Refused("level_unknown", _("Choose viewer, editor or owner."), "level")
     granted = _known(principal)
@@ -186,14 +187,11 @@ def set_level(*, actor: Actor, obj: TenantModel, principal: User | Group, level:
     return Grant(granted, Level(level))
 
 
+@change
 def remove(*, actor: Actor, obj: TenantModel, principal: User | Group) -> None:
     """Take back what was granted on an object; what depends on it ends within a second. Anybody gives up their own."""
-    kind = kind_of(type(obj))
     gives_up = isinstance(principal, User) and principal.pk == actor.user_id and not actor.is_platform
-    if gives_up:
-        _locked(actor, obj)
-    else:
-        _locked_for_sharing(actor, obj)
+    kind = kind_of(type(obj)) if gives_up else _shared_by(actor, obj)
     taken = _principal_of(principal)
     before = _level_of(kind, obj, taken)
     if before is None:
@@ -204,17 +202,18 @@ def remove(*, actor: Actor, obj: TenantModel, principal: User | Group) -> None:
     _record(actor, "grant.removed", kind, obj, taken, before, None)
 
 
+@change
 def transfer_ownership(*, actor: Actor, obj: TenantModel, to: User) -> None:
     """Make another member the owner of an object; an owner who hands it over goes on as an editor."""
-    kind = _locked_for_sharing(actor, obj)
+    kind = _shared_by(actor, obj)
     heir = _known(to)
     if heir.id == actor.user_id:
         raise Refused("own_already", _("Choose somebody else: it would stay with you."), "to")
     before = _level_of(kind, obj, heir)
     put_grant(obj, to, Level.OWNER)
     _record(actor, "grant.set", kind, obj, heir, before, Level.OWNER)
-    giver = User.objects.filter(pk=actor.user_id).first()
-    if giver is not None and (mine := _principal_of(giver)) and _level_of(kind, obj, mine) == Level.OWNER:
+    giver = User.objects.filter(pk=actor.user_id).first() if actor.user_id else None
+    if giver is not None and _level_of(kind, obj, mine := _principal_of(giver)) == Level.OWNER:
         put_grant(obj, giver, Level.EDITOR)
         _record(actor, "grant.set", kind, obj, mine, Level.OWNER, Level.EDITOR)
     if kind.owner_field:
@@ -247,18 +246,10 @@ def opens_content(group_ids: Collection[UUID]) -> bool:
     return any(kind.group_grants._default_manager.filter(group_id__in=group_ids).exists() for kind in kinds)
 
 
-def _locked(actor: Actor, obj: TenantModel) -> Kind:
-    """Locks the object, so that two owners who remove each other do it one after the other."""
+def _shared_by(actor: Actor, obj: TenantModel) -> Kind:
+    """The object's kind. Raises NotVisible unless the actor may share it, and when it is gone meanwhile."""
     kind = kind_of(type(obj))
-    rows = kind.model._default_manager.select_for_update(of=("self",)).filter(tenant_id=actor.tenant_id)
-    if not rows.filter(pk=obj.pk).values_list("pk"):
-        raise NotVisible(kind.code)
-    return kind
-
-
-def _locked_for_sharing(actor: Actor, obj: TenantModel) -> Kind:
-    kind = _locked(actor, obj)
-    if not may_share(actor, obj):
+    if not (may_share(actor, obj) and kind.model._default_manager.filter(pk=obj.pk).exists()):
         raise NotVisible(kind.code)
     return kind
 

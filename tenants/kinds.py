@@ -101,7 +101,8 @@ _kinds: dict[type[models.Model], Kind] = {}
 def register(kind: Kind) -> Kind:
     """Make a kind of objects known. Raises ImproperlyConfigured when it does not hang together."""
     for table in (kind.user_grants, kind.group_grants):
-        if table._meta.get_field("content_object").remote_field.model is not kind.model:
+        field = table._meta.get_field("content_object")
+        if field.remote_field is None or field.remote_field.model is not kind.model:
             raise ImproperlyConfigured(f"the grants of {table.__name__} are not on {kind.model.__name__}")
     if kind.holds_content and kind.managed_by:
         raise ImproperlyConfigured(f"{kind.model.__name__} holds content: nobody but its owners may share it")

@@ -5,6 +5,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -49,5 +50,5 @@ def groups_of_people(tenant_id: UUID, user_ids: Collection[UUID]) -> dict[UUID |
     return found
 
 
-def _parameters(tenant_id: UUID, user_ids: Collection[UUID]) -> list[object]:
+def _parameters(tenant_id: UUID, user_ids: Collection[UUID]) -> list[Any]:
     return [tenant_id, tenant_id, list(user_ids), tenant_id, tenant_id]

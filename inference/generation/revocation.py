@@ -49,9 +49,6 @@ def _held(actors: list[Actor]) -> dict[UUID | None, frozenset[str]]:
     """The permissions of each key, and of each user who acts without one, as they are now."""
     keys = {actor.api_key_id for actor in actors if actor.api_key_id}
     users = {actor.user_id for actor in actors if actor.user_id and not actor.api_key_id}
-    held: dict[UUID | None, frozenset[str]] = {}
-    if users:
-        held.update(permissions_of_people(users))
-    if keys:
-        held.update(permissions_of_keys(keys))
-    return held
+    of_people = permissions_of_people(users) if users else {}
+    of_keys = permissions_of_keys(keys) if keys else {}
+    return {who: may for found in (of_people, of_keys) for who, may in found.items()}
