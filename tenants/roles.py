@@ -10,6 +10,7 @@ from typing import NamedTuple
 from django.db import models
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class Role(models.TextChoices):
@@ -62,7 +63,8 @@ class Permission(NamedTuple):
     duty: Duty = Duty.NONE
 
 
-_WORK, _VIEW, _MANAGE, _AUDIT = _("Work"), _("Read"), _("Administration"), _("Compliance")
+_WORK, _VIEW = _("Work"), pgettext_lazy("kind of permissions", "Read")
+_MANAGE, _AUDIT = _("Administration"), _("Compliance")
 
 CATALOGUE = (
     Permission(CHAT_USE, _("Use the chat"), _WORK),

@@ -30,7 +30,7 @@ LEFT_OUT = {"node_modules", "var", "static"}
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|\{\w*\}|<[^>]+>")
 HAN = r"[\u4e00-\u9fff]"
 LATIN = r"[A-Za-z0-9]"
-WIDTHS = re.compile(rf"{HAN}\s*[,.;:!?()]|[,;:!?()]\s*{HAN}|[。，；：！？（）]\s|\s[。，；：！？（）]")
+WIDTHS = re.compile(rf"{HAN}\s*[,.;:!?()]|[,;:!?()]\s*{HAN}|[。，；：！？（）][^\S\n]|\s[。，；：！？（）]")
 CROWDED = re.compile(rf"{HAN}(?:{LATIN}|%\(|\{{)|(?:{LATIN}|\)[a-z]|\}}){HAN}")
 
 

@@ -13,7 +13,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from console import mail
@@ -43,7 +43,7 @@ COLUMNS = (
     Column("expires", gettext_lazy("Expires"), ("expires",)),
 )
 STATES = {
-    "waiting": labels.State("busy", "s-busy", gettext_lazy("Waiting")),
+    "waiting": labels.State("busy", "s-busy", pgettext_lazy("invitations", "Waiting")),
     "unsent": labels.State("warn", "s-warn", gettext_lazy("Waiting, not mailed")),
     "expired": labels.State("", "s-time", gettext_lazy("Expired")),
 }
