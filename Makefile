@@ -41,8 +41,8 @@ lint: $(RUN_STAMP) $(DEV_STAMP) ## Check style, types, templates and the directi
 	$(BIN)/python -m console.supervisor.assets check
 	find templates -name '*.html' -print0 | xargs -0 $(BIN)/djade --target-version 5.2 --check
 
-bench: $(RUN_STAMP) assets ## Measure: start, what the web layer adds, the audit's writes, the inference server
-	@for name in warm_start web_overhead audit_append; do $(BIN)/python -m "benchmarks.$$name"; done
+bench: $(RUN_STAMP) assets ## Measure: start, what the web layer and limits add, the audit's writes, the inference server
+	@for name in warm_start web_overhead audit_append quota_overhead; do $(BIN)/python -m "benchmarks.$$name"; done
 	$(BIN)/python -m benchmarks.serving --rounds 1 --scenarios decode_1,decode_8,multi_turn,interference \
 		--json var/bench/serving-alone.json
 
