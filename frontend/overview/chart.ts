@@ -19,7 +19,7 @@ export interface Places {
   flat?: boolean;
 }
 
-const NAME_WIDTH = 150; // The most, in pixels, that names beside bars take.
+const NAME_WIDTH = 220; // The most, in pixels, that names beside bars take.
 const COUNTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000, 1_000_000];
 
 /** The colour that a custom property has now; canvases cannot read `light-dark()` themselves. */
@@ -76,7 +76,7 @@ export class Chart {
       ...this.size(),
       padding: [8, 4, 0, 0],
       legend: { show: false },
-      cursor: { y: false, drag: { setScale: false }, points: { size: 7 } },
+      cursor: { y: false, drag: { setScale: false }, points: this.places ? { show: false } : { size: 7 } },
       hooks: { setCursor: [(plot) => this.showLegend(plot.cursor.idx ?? null)] },
       scales: this.scales(),
       axes: this.axes(),
@@ -106,8 +106,8 @@ export class Chart {
     };
     if (!this.places) return [{ ...along, values: (_plot, times) => times.map(hourAndMinute) }, values];
     const { labels, flat } = this.places;
-    const width = Math.min(NAME_WIDTH, Math.floor(this.size().width * 0.4));
-    const named = (splits: number[]): string[] => splits.map((split) => shortened(labels[split] ?? "", flat ? width / 7 : 99));
+    const width = Math.min(NAME_WIDTH, Math.floor(this.size().width * 0.35));
+    const named = (splits: number[]): string[] => splits.map((split) => shortened(labels[split] ?? "", flat ? (width - 20) / 6.8 : 99));
     if (!flat) return [{ ...along, incrs: COUNTS, values: (_plot, splits) => named(splits) }, values];
     const every = labels.map((_label, index) => index);
     return [
