@@ -8,6 +8,7 @@ from django.core.cache import cache
 from django.core.management import call_command
 
 from console import mail
+from console.sign_in import sessions
 from tenants import people
 from tenants.scope import tenant_scope
 
@@ -23,6 +24,7 @@ def heartbeat() -> None:
 @shared_task
 def clear_sessions() -> None:
     call_command("clearsessions")
+    sessions.forget_ended()
 
 
 @shared_task(bind=True, max_retries=5, expires=24 * 3600)
@@ -34,5 +36,5 @@ def send_invitations(self: Task, tenant_id: str, invitation_ids: list[str], orig
     with tenant_scope(UUID(tenant_id)):
         sent = mail.send_invitations(waiting, origin=origin)
         people.mark_sent(invitation_ids=sent)
-    if len(sent) < len(waiting):
+    if mail.is_delivering() and len(sent) < len(waiting):
         raise self.retry(countdown=60 * 2**self.request.retries)

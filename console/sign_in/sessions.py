@@ -10,7 +10,7 @@ from datetime import datetime
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.models import Session
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
@@ -102,6 +102,12 @@ def end_those_of_provider(provider: str) -> int:
     Session.objects.filter(session_key__in=keys).delete()
     UserSession.objects.filter(session_key__in=keys).delete()
     return len(keys)
+
+
+def forget_ended() -> int:
+    """Delete what is remembered of sessions that ended; how many there were."""
+    live = Session.objects.filter(session_key=OuterRef("session_key"))
+    return UserSession.objects.filter(~Exists(live)).delete()[0]
 
 
 def _others(user: User, current_key: str | None) -> QuerySet[UserSession]:

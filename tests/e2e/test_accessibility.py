@@ -12,9 +12,20 @@ AXE = REPOSITORY / "node_modules" / "axe-core" / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 PAGES = {
-    "member@acme-bank.example": ["/t/acme-bank/chat/", "/t/acme-bank/no-such-page/"],
+    "member@acme-bank.example": [
+        "/t/acme-bank/chat/",
+        "/t/acme-bank/no-such-page/",
+        "/account/",
+        "/account/password/",
+        "/account/authenticator/",
+        "/account/passkeys/add/",
+    ],
     "reviewer@acme-bank.example": ["/t/acme-bank/audit/"],
-    "admin@acme-bank.example": ["/t/acme-bank/overview/"],
+    "admin@acme-bank.example": [
+        "/t/acme-bank/administration/sign-in/",
+        "/t/acme-bank/administration/sign-in/add/",
+        "/t/acme-bank/overview/",
+    ],
     "platform@custos.example": ["/platform/"],
 }
 
@@ -33,8 +44,9 @@ def violations(page: Page) -> list[str]:
 def test_the_sign_in_page_is_clean(product: Product, browser: Browser, scheme: str) -> None:
     context = browser.new_context(base_url=product.url, color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
-    page.goto("/signin/")
-    assert violations(page) == []
+    for path in ("/signin/", "/signin/sso/", "/signin/forgotten/", "/signin/forgotten/0-x/"):
+        page.goto(path)
+        assert violations(page) == [], path
     context.close()
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from allauth.usersessions.models import UserSession
 from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -16,6 +17,7 @@ from PIL import Image
 from audit.models import AuditRecord
 from console import pictures
 from console.chat.identity import SignedOut, identify
+from console.tasks import clear_sessions
 from tenants.errors import Refused
 from tenants.models import Membership, User
 from tenants.scope import tenant_scope
@@ -193,6 +195,13 @@ class TestSessions:
         sign_in(client, acme.member.email)
         assert client.get("/account/").text.count("This one") == 1
         assert '/end"' not in client.get("/account/").text
+
+    def test_what_is_remembered_of_ended_ones_is_cleared(self, acme: Company, client: Client) -> None:
+        sign_in(client, acme.member.email)
+        sign_in(Client(), acme.member.email)
+        Session.objects.exclude(session_key=client.session.session_key).delete()
+        clear_sessions()
+        assert UserSession.objects.get().session_key == client.session.session_key
 
 
 class TestProfile:

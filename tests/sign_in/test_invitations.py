@@ -6,10 +6,12 @@ import pytest
 from allauth.mfa.models import Authenticator
 from django.test import Client
 
+from console.sign_in.invitations import join_with_new_password
 from tenants import clock, people
+from tenants.errors import Refused
 from tenants.models import Invitation, Membership, User
 from tenants.scope import tenant_scope
-from tests.conftest import Company
+from tests.conftest import PASSWORD, Company
 from tests.sign_in.conftest import add_authenticator_app, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -66,6 +68,16 @@ def test_somebody_with_an_account_signs_in_and_accepts(acme: Company, north: Com
     assert role_of(acme, north.member.email) is None, "a look accepts nothing"
     assert client.post(link).headers["Location"] == "/t/acme-bank/"
     assert role_of(acme, north.member.email) == "curator"
+
+
+def test_an_account_made_meanwhile_keeps_its_password(acme: Company, north: Company) -> None:
+    """The service does not rely on what the page looked at before."""
+    token = invite(acme, north.member.email).split("/")[3]
+    invitation = people.find_invitation(tenant_slug="acme-bank", token=token)
+    with pytest.raises(Refused) as refused:
+        join_with_new_password(invitation=invitation, token=token, address="", **GOOD)
+    assert refused.value.code == "account_exists"
+    assert User.objects.get(pk=north.member.pk).check_password(PASSWORD)
 
 
 def test_nobody_accepts_for_another(

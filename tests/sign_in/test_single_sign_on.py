@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY
 from allauth.socialaccount.models import SocialAccount
 from django.core import mail
 from django.test import Client
@@ -174,6 +175,18 @@ class TestJustInTime:
             assert client.get(path).status_code == 404, path
         client.post("/signin/forgotten/", {"email": "new.person@acme-bank.example"})
         assert [message.subject for message in mail.outbox] == ["[Custos] No account for this address"]
+
+    def test_a_second_factor_is_set_up_only_soon_after_the_provider_vouched(
+        self, provider: IdentityProvider, acme: Company, issuer: Issuer, client: Client
+    ) -> None:
+        issuer.sign_in(client, "new")
+        assert client.get("/account/authenticator/").status_code == 200
+        session = client.session
+        session[AUTHENTICATION_METHODS_SESSION_KEY][-1]["at"] -= 301
+        session.save()
+        page = client.get("/account/authenticator/")
+        assert page.status_code == 403
+        assert "Sign in again first" in page.text
 
 
 class TestSessionsOfAProvider:
