@@ -1,7 +1,7 @@
 """E-mail that Custos sends by itself: invitations, in both languages, as text and HTML.
 
 The recipient's language is not known yet, so each mail says everything in the tenant's language first and then in the
-other. Sending is `settings.EMAIL_BACKEND`'s; without CUSTOS_EMAIL_URL mails are printed by the process that sends them.
+other. Sending is `settings.EMAIL_BACKEND`'s; without CUSTOS_EMAIL_URL mails are printed by the process that sends them, and count as not sent.
 """
 
 import logging
@@ -28,13 +28,18 @@ def invitation_link(invitation: Invitation, token: str, *, origin: str) -> str:
     return origin + reverse("invitation", args=[invitation.tenant.slug, token])
 
 
+def is_delivering() -> bool:
+    """Whether mails go out at all: without a mail server they are printed, and nobody gets them."""
+    return not settings.EMAIL_BACKEND.endswith(".console.EmailBackend")
+
+
 def send_invitation(invitation: Invitation, token: str, *, origin: str) -> bool:
     """Mail one invitation; whether it was handed over."""
     return bool(send_invitations([(invitation, token)], origin=origin))
 
 
 def send_invitations(invitations: Iterable[tuple[Invitation, str]], *, origin: str) -> list[UUID]:
-    """Mail invitations over one connection; the ids of those that were handed over.
+    """Mail invitations over one connection; the ids of those that were handed over to a mail server.
 
     Inside the tenant's scope. One address that the server refuses stops no other.
     """
@@ -57,7 +62,7 @@ def send_invitations(invitations: Iterable[tuple[Invitation, str]], *, origin: s
         logger.warning("the mail server could not be reached: %s", type(error).__name__)
     finally:
         connection.close()
-    return sent
+    return sent if is_delivering() else []
 
 
 def _languages() -> list[str]:

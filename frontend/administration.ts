@@ -84,7 +84,8 @@ function setUpDialogs(): void {
     form.addEventListener("submit", (event) => {
       const button = (event as SubmitEvent).submitter;
       event.preventDefault();
-      void fetchQuestion("POST", form.action, new FormData(form, button)).then((question) => {
+      // Not form.action: a button of that name would stand in its place.
+      void fetchQuestion("POST", form.getAttribute("action") ?? "", new FormData(form, button)).then((question) => {
         if (question) openDialog(question);
         else resend(form, button);
       });

@@ -55,14 +55,23 @@ def channel(name: str) -> str:
 
 
 @register.simple_tag
-def moment(when: datetime | None, *, seconds: bool = True) -> SafeString:
-    """A time: in UTC without scripts, in the reader's own zone with them, and then in UTC on hover."""
+def moment(when: datetime | None, *, seconds: bool = True, day: bool = False) -> SafeString:
+    """A time: in UTC without scripts, in the reader's own zone with them, and then in UTC on hover.
+
+    day: only which one; the time of it on hover.
+    """
     if when is None:
         return SafeString("–")
     utc = when.astimezone(UTC)
-    shown = f"{utc:%Y-%m-%d %H:%M:%S}" if seconds else f"{utc:%Y-%m-%d %H:%M}"
+    whole = f"{utc:%Y-%m-%d %H:%M:%S}" if seconds else f"{utc:%Y-%m-%d %H:%M}"
+    precision = "days" if day else "seconds" if seconds else "minutes"
+    shown = f"{utc:%Y-%m-%d}" if day else f"{whole} UTC"
     return format_html(
-        '<time datetime="{}" title="{} UTC" data-local>{} UTC</time>', utc.isoformat(), shown, shown
+        '<time datetime="{}" title="{} UTC" data-local="{}">{}</time>',
+        utc.isoformat(),
+        whole,
+        precision,
+        shown,
     )
 
 

@@ -17,8 +17,12 @@ export function utcTitle(iso: string): string {
   return `${new Date(iso).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
+/** How much of a time is shown, by what the server asks for. */
+const LENGTHS: Record<string, number> = { days: "2026-01-01".length, minutes: "2026-01-01 00:00".length };
+
 export function showLocalTimes(root: ParentNode = document): void {
   for (const time of root.querySelectorAll<HTMLTimeElement>("time[data-local]")) {
-    time.textContent = localTime(time.dateTime);
+    const shown = localTime(time.dateTime);
+    time.textContent = shown.slice(0, LENGTHS[time.dataset.local ?? ""]);
   }
 }

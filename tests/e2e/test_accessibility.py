@@ -22,6 +22,12 @@ PAGES = {
     ],
     "reviewer@acme-bank.example": ["/t/acme-bank/audit/"],
     "admin@acme-bank.example": [
+        "/t/acme-bank/administration/people/",
+        "/t/acme-bank/administration/people/import/",
+        "/t/acme-bank/administration/invitations/new/",
+        "/t/acme-bank/administration/groups/",
+        "/t/acme-bank/administration/roles/",
+        "/t/acme-bank/administration/access/",
         "/t/acme-bank/administration/sign-in/",
         "/t/acme-bank/administration/sign-in/add/",
         "/t/acme-bank/overview/",

@@ -262,6 +262,14 @@ class TestInvitations:
         assert open_invitations(acme)["ann@x.example"].sent is None
         assert "Waiting, not mailed" in browser.get(INVITATIONS).text
 
+    def test_without_a_mail_server_nothing_counts_as_sent(
+        self, browser: Client, acme: Company, settings: Any
+    ) -> None:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+        page = invite(browser, "ann@x.example", mail="on")
+        assert "No mail server is set up" in page.text and "sent by e-mail" not in page.text
+        assert open_invitations(acme)["ann@x.example"].sent is None
+
     def test_again_and_back(self, browser: Client, acme: Company) -> None:
         old = re.search(r"/invitation/acme-bank/[^\"]+", invite(browser, "ann@x.example").text)
         selected = {"selected": str(open_invitations(acme)["ann@x.example"].pk)}

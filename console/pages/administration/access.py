@@ -33,6 +33,8 @@ LEVELS = [(level.value, level.label) for level in Level]
 class GrantForm(PageForm):
     """A level for a group, or for a person by address."""
 
+    is_either_or = True
+
     group = forms.ChoiceField(label=gettext_lazy("Group"), required=False)
     principal = forms.EmailField(
         label=gettext_lazy("Or a person, by e-mail address"),
@@ -68,6 +70,8 @@ class GrantForm(PageForm):
 
 class WhyForm(PageForm):
     """About whom, or which key, and what they would do with the object."""
+
+    is_either_or = True
 
     person = forms.EmailField(
         label=gettext_lazy("E-mail address of the person"),

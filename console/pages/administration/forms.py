@@ -12,7 +12,12 @@ T = TypeVar("T")
 
 
 class PageForm(forms.Form):
-    """A form whose fields look as those of every page. Draw them with `parts/field.html`."""
+    """A form whose fields look as those of every page. Draw them with `parts/field.html`.
+
+    is_either_or: of some fields one is needed, so none is said to be optional.
+    """
+
+    is_either_or = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("auto_id", "id_%s")

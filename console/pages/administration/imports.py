@@ -12,10 +12,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_http_methods
 
+from console import mail
 from console.pages.administration.confirm import is_confirmed
 from console.pages.administration.forms import FAILED, PageForm, attempt, posted, status_of
 from console.pages.administration.invitations import send_later
 from console.pages.administration.people import may_manage
+from console.pages.administration.people_forms import roles_to_give
 from console.tenancy import TenantRequest, tenant_view
 from tenants import people
 from tenants.actors import NotVisible
@@ -32,6 +34,8 @@ Rows = list[dict[str, str]]
 
 class ImportForm(PageForm):
     """A file, or text that was pasted; `rows` is what it says, once the form is valid."""
+
+    is_either_or = True
 
     file = forms.FileField(
         label=gettext_lazy("CSV file"),
@@ -126,7 +130,7 @@ def page(request: TenantRequest) -> HttpResponse:
                 return _done(request, report)
             return _preview(request, form, report)
     groups = Group.objects.filter(is_everyone=False).order_by("name").values_list("name", flat=True)
-    context["example_group"] = groups.first()
+    context |= {"example_group": groups.first(), "roles": roles_to_give(request.actor)}
     return render(request, "administration/import.html", context, status=status_of(form))
 
 
@@ -159,4 +163,7 @@ def _done(request: TenantRequest, report: people.ImportReport) -> HttpResponse:
         count,
     )
     messages.success(request, message % count)
+    if not mail.is_delivering():
+        warning = _("No mail server is set up, so the e-mails are only printed where Custos runs.")
+        messages.warning(request, warning)
     return redirect("invitations", request.actor.tenant_slug)

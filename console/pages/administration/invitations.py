@@ -228,6 +228,7 @@ def _links(request: TenantRequest, made: Sequence[tuple[Invitation, str]], *, ma
             for invitation, token in made
         ],
         "mails": mails,
+        "is_delivering": mail.is_delivering(),
         "unsent": len(made) - len(sent),
     }
     response = render(request, "administration/invited.html", context)
