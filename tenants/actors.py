@@ -142,15 +142,14 @@ def system_actor(tenant: Tenant, label: str, permissions: frozenset[str] = froze
 
 def refreshed(actor: Actor) -> Actor:
     """The actor with what is left, at this moment, of what they could do. Inside the tenant's scope."""
-    if actor.user_id is None and actor.api_key_id is None:
-        return actor  # Custos itself.
-    held: frozenset[str] | None = None
     if actor.api_key_id is not None:
         held = permissions_of_keys([actor.api_key_id]).get(actor.api_key_id)
+    elif actor.user_id is None:
+        return actor  # Custos itself.
     elif actor.is_platform:
         found = User.objects.filter(pk=actor.user_id, is_active=True, is_platform_administrator=True)
-        held = frozenset({PLATFORM_MANAGE}) if found.exists() else None
-    elif actor.user_id is not None:
+        held = actor.permissions if found.exists() else None
+    else:
         held = permissions_of_people([actor.user_id]).get(actor.user_id)
     return replace(actor, permissions=actor.permissions & (held or frozenset()))
 

@@ -85,6 +85,24 @@ def roles() -> list[tuple[str, str, frozenset[str]]]:
     return built_in + [(slug, name, frozenset(permissions)) for slug, name, permissions in own]
 
 
+def require_giving(
+    actor: Actor, role: str, known: list[tuple[str, str, frozenset[str]]] | None = None
+) -> frozenset[str]:
+    """What the role may do. Raises Refused unless it exists and the actor may give it. `known`: from `roles`."""
+    found = {code: held for code, _name, held in (roles() if known is None else known)}
+    if role not in found:
+        raise Refused("role_unknown", _("There is no role “%(role)s”.") % {"role": role[:50]}, "role")
+    require_appointing(actor, role, found[role])
+    return found[role]
+
+
+def require_appointing(actor: Actor, role: str, permissions: frozenset[str]) -> None:
+    """Raises Refused unless the actor may give to others, and take from them, a role with these permissions."""
+    if duties_of(permissions) and not actor.can(PEOPLE_APPOINT):
+        message = _("Only an owner gives or takes the role “%(role)s”.")
+        raise Refused("role_not_yours", message % {"role": role}, "role")
+
+
 def _own(role_id: UUID) -> CustomRole:
     role = CustomRole.objects.filter(pk=role_id).first()
     if role is None:

@@ -18,14 +18,13 @@ from django.utils.translation import gettext as _
 from tenants import clock, networks, words
 from tenants.actors import Actor, NotVisible, people_behind, require
 from tenants.changes import change, difference, record_change
-from tenants.custom_roles import roles
+from tenants.custom_roles import require_giving
 from tenants.errors import Refused
 from tenants.models import ApiKey, ServiceAccount
 from tenants.roles import (
     ADMINISTRATION_VIEW,
     API_USE,
     KEYS_MANAGE,
-    PEOPLE_APPOINT,
     Duty,
     Role,
     Scope,
@@ -229,17 +228,10 @@ def _refuse_too_many(key: ApiKey) -> None:
 
 
 def _require_giving(actor: Actor, role: str) -> None:
-    """Raises Refused for roles that do not exist, that read content, or that the actor may give to nobody."""
-    permissions = {code: held for code, _name, held in roles()}.get(role)
-    if permissions is None:
-        raise Refused("role_unknown", _("There is no role “%(role)s”.") % {"role": role[:50]}, "role")
-    if Duty.REVIEW in duties_of(permissions):
-        raise Refused(
-            "role_reads_content", _("People read content, programs never. Choose a role without."), "role"
-        )
-    if duties_of(permissions) and not actor.can(PEOPLE_APPOINT):
-        message = _("Only an owner gives a program the role “%(role)s”.")
-        raise Refused("role_not_yours", message % {"role": role}, "role")
+    """Raises Refused for roles that do not exist, that the actor may give to nobody, or that read content."""
+    if Duty.REVIEW in duties_of(require_giving(actor, role)):
+        message = _("People read content, programs never. Choose a role without.")
+        raise Refused("role_reads_content", message, "role")
 
 
 def _require_any(actor: Actor, *permissions: str) -> None:

@@ -20,11 +20,11 @@ from django.utils.translation import gettext as _
 from tenants import clock, grants, networks, words
 from tenants.actors import Actor, NotVisible, people_behind, permissions_of
 from tenants.changes import change, changing, record_change
-from tenants.custom_roles import roles
+from tenants.custom_roles import require_appointing, require_giving, roles
 from tenants.errors import Refused
 from tenants.groups import may_manage
 from tenants.models import ApiKey, Group, GroupMember, Invitation, Membership, Tenant, TenantSettings, User
-from tenants.roles import ADMINISTRATION_VIEW, PEOPLE_APPOINT, SCIM_PROVISION, Role, duties_of
+from tenants.roles import ADMINISTRATION_VIEW, PEOPLE_APPOINT, SCIM_PROVISION, Role
 from tenants.scope import tenant_scope
 
 INVITATION_LIFE = timedelta(days=7)
@@ -45,7 +45,7 @@ def members(actor: Actor, search: str = "", role: str = "") -> QuerySet[Membersh
 def change_role(*, actor: Actor, membership_id: UUID, role: str) -> Membership:
     """Give a member another role. What they have open ends within a second if the new role does not allow it."""
     membership = _others(actor, membership_id, gains=True)
-    _require_giving(actor, role)
+    require_giving(actor, role)
     _require_taking(actor, membership.role)
     if membership.role != role:
         _require_another_owner(membership)
@@ -104,7 +104,7 @@ def leave(*, actor: Actor) -> None:
 def add_member(*, actor: Actor, user: User, role: str = Role.MEMBER, external_id: str = "") -> Membership:
     """Make somebody a member without asking them: for directories that provision people."""
     _require_managing(actor)
-    _require_giving(actor, role)
+    require_giving(actor, role)
     external_id = words.clean_text(external_id, field="external_id", most=200)
     membership = _enter(user, role=role, external_id=external_id)
     _record(actor, "member.added", membership, after={"role": role, "external_id": external_id})
@@ -133,7 +133,7 @@ def invite(
         _refuse_second_founder()
     else:
         _require_managing(actor)
-        _require_giving(actor, role)
+        require_giving(actor, role)
     email = words.clean_email(email)
     groups = _known_groups(group_ids)
     if Membership.objects.filter(user__email=email).exists():
@@ -161,7 +161,7 @@ def renew_invitation(*, actor: Actor, invitation_id: UUID) -> tuple[Invitation, 
     """A fresh link for an invitation; the one before stops working."""
     _require_managing(actor)
     invitation = _open_invitation(invitation_id)
-    _require_giving(actor, invitation.role)
+    require_giving(actor, invitation.role)
     before = {"expires": invitation.expires.isoformat()}
     token, invitation.expires = invitation.set_new_token(), clock.now() + INVITATION_LIFE
     invitation.sent = None
@@ -316,7 +316,7 @@ class _ImportReader:
     def __init__(self, actor: Actor) -> None:
         self.errors: list[RowError] = []
         self._actor = actor
-        self._roles = {code: permissions for code, _name, permissions in roles()}
+        self._roles = roles()
         self._groups = dict(Group.objects.filter(is_everyone=False).values_list("name", "pk"))
         self._members = set(Membership.objects.values_list("user__email", flat=True))
         open_now = Invitation.objects.filter(accepted=None, revoked=None, expires__gt=clock.now())
@@ -341,7 +341,7 @@ class _ImportReader:
         if email in self._invited:
             raise Refused("already_invited", _("%(email)s is invited already.") % {"email": email}, "email")
         role = (row.get("role") or "").strip() or Role.MEMBER
-        _refuse_role(self._actor, role, self._roles.get(role))
+        require_giving(self._actor, role, self._roles)
         return _new_invitation(self._actor, email, role, self._named_groups(row.get("groups") or ""))
 
     def _named_groups(self, text: str) -> list[UUID]:
@@ -360,28 +360,15 @@ def _require_managing(actor: Actor) -> None:
         raise NotVisible(PEOPLE_APPOINT)
 
 
-def _require_giving(actor: Actor, role: str) -> None:
-    """Raises Refused unless the role exists and the actor may give it."""
-    _refuse_role(actor, role, {code: held for code, _name, held in roles()}.get(role))
-
-
 def _require_taking(actor: Actor, role: str) -> None:
     """Raises Refused unless the actor may take this role from others. It need not exist any more."""
-    _refuse_role(actor, role, permissions_of([role])[role])
+    require_appointing(actor, role, permissions_of([role])[role])
 
 
 def _require_shutting_out(actor: Actor, role: str) -> None:
     """As _require_taking; but the program of a directory shuts out whoever left the company, in any role."""
     if not (actor.can(SCIM_PROVISION) and actor.service_account_id):
         _require_taking(actor, role)
-
-
-def _refuse_role(actor: Actor, role: str, permissions: frozenset[str] | None) -> None:
-    if permissions is None:
-        raise Refused("role_unknown", _("There is no role “%(role)s”.") % {"role": role[:50]}, "role")
-    if duties_of(permissions) and not actor.can(PEOPLE_APPOINT):
-        message = _("Only an owner gives or takes the role “%(role)s”.")
-        raise Refused("role_not_yours", message % {"role": role}, "role")
 
 
 def _others(actor: Actor, membership_id: UUID, *, gains: bool = False) -> Membership:
