@@ -11,7 +11,7 @@ RUN_STAMP := $(VENV)/.installed-$(call digest,requirements.txt requirements-mode
 DEV_STAMP := $(VENV)/.installed-dev-$(call digest,requirements.txt requirements-dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-peers soak messages assets clean doctor system-tools
+.PHONY: help run test lint proof bench bench-peers soak messages assets clean doctor system-tools
 .ONESHELL:
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -40,6 +40,9 @@ lint: $(RUN_STAMP) $(DEV_STAMP) ## Check style, types, templates and the directi
 	$(BIN)/lint-imports
 	$(BIN)/python -m console.supervisor.assets check
 	find templates -name '*.html' -print0 | xargs -0 $(BIN)/djade --target-version 5.2 --check
+
+proof: $(RUN_STAMP) $(DEV_STAMP) assets ## Take each wall away in a copy and see its tests go red (ten minutes)
+	@$(BIN)/python -m tests.isolation.removals
 
 bench: $(RUN_STAMP) assets ## Measure: start, what the web layer and limits add, the audit's writes, the inference server
 	@for name in warm_start web_overhead audit_append quota_overhead; do $(BIN)/python -m "benchmarks.$$name"; done
