@@ -9,6 +9,7 @@ from typing import Any
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
+from console.pace import keep_pace
 from tenants.actors import Actor, NotVisible, actor_for_key
 from tenants.roles import Scope
 from tenants.scope import tenant_scope
@@ -34,6 +35,7 @@ class Key(HttpBearer):
             enough.add(Scope.MANAGEMENT_READ)
         if not enough & (actor.scopes or frozenset()):
             raise NotVisible("management")
+        keep_pace(actor)
         return actor
 
 

@@ -7,7 +7,18 @@ from typing import Any
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
-from console.management_api import groups, keys, members, problems, reference, roles, settings
+from console.management_api import (
+    grants,
+    groups,
+    identity_providers,
+    keys,
+    members,
+    problems,
+    quotas,
+    reference,
+    roles,
+    settings,
+)
 from console.management_api.access import Key, in_tenant_scope
 
 DESCRIPTION = """
@@ -64,6 +75,10 @@ def _make() -> ManagementApi:
     api.add_router("/v1/permissions", roles.permissions)
     api.add_router("/v1/service-accounts", keys.accounts)
     api.add_router("/v1/keys", keys.router)
+    api.add_router("/v1/limits", quotas.limits)
+    api.add_router("/v1/usage", quotas.usage)
+    api.add_router("/v1/grants", grants.router)
+    api.add_router("/v1/identity-providers", identity_providers.router)
     return api
 
 

@@ -14,8 +14,10 @@ from django.utils.translation import gettext as _
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from pydantic import BaseModel
+from redis import RedisError
 
 from audit.record import AuditUnavailable
+from console.pace import TooFast
 from tenants.actors import NotVisible
 from tenants.errors import Refused
 
@@ -77,7 +79,7 @@ def unauthenticated(request: HttpRequest) -> JsonResponse:
 
 
 def unavailable(request: HttpRequest) -> JsonResponse:
-    return problem(503, "unavailable", _("The database does not answer. Try again."), Retry_After="2")
+    return problem(503, "unavailable", _("A part of Custos does not answer. Try again."), Retry_After="2")
 
 
 def refused(error: Refused) -> JsonResponse:
@@ -96,6 +98,8 @@ def add_handlers(api: NinjaAPI) -> None:
         ValidationError: lambda request, error: _invalid(error),
         HttpError: _of_ninja,
         RequestDataTooBig: lambda request, error: _too_large(),
+        TooFast: lambda request, error: _too_fast(error),
+        RedisError: _of_database,
         db.Error: _of_database,
         AuditUnavailable: _of_database,
         Exception: _unexpected,
@@ -125,8 +129,14 @@ def _too_large() -> JsonResponse:
     return problem(413, "too_large", _("The body is too large. Send less at a time."))
 
 
+def _too_fast(error: TooFast) -> JsonResponse:
+    return problem(
+        429, "too_fast", _("Too many requests. Wait a moment."), Retry_After=str(error.retry_after)
+    )
+
+
 def _of_database(request: HttpRequest, error: Exception) -> JsonResponse:
-    logger.exception("a management operation failed in the database", exc_info=error)
+    logger.exception("a management operation failed in the database or in Valkey", exc_info=error)
     return unavailable(request)
 
 

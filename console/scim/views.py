@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from pydantic import ValidationError
+from redis import RedisError
 from scim2_models import (
     Context,
     Error,
@@ -33,6 +34,7 @@ from scim2_models import (
 )
 
 from audit.record import AuditUnavailable
+from console.pace import TooFast, keep_pace
 from console.scim import discovery, groups, users
 from console.scim.filters import LONGEST, Places, condition
 from console.scim.resources import Group, User
@@ -120,6 +122,7 @@ def endpoint(**methods: Callable[..., Answer]) -> View:
             if actor is None:
                 return _error(401, "The key is missing, wrong or no longer valid.", WWW_Authenticate="Bearer")
             require(actor, SCIM_PROVISION)
+            keep_pace(actor)
             method = methods.get((request.method or "").lower())
             if method is None:
                 return _error(405, "Not possible here.", Allow=", ".join(methods).upper())
@@ -136,9 +139,11 @@ def endpoint(**methods: Callable[..., Answer]) -> View:
             return _of_scim(wrong.to_error())
         except RequestDataTooBig:
             return _error(413, "The body is too large. Send less at a time.")
-        except (db.Error, AuditUnavailable):
-            logger.exception("a SCIM request failed in the database")
-            return _error(503, "The database does not answer. Try again.", Retry_After="2")
+        except TooFast as hasty:
+            return _error(429, "Too many requests. Wait a moment.", Retry_After=str(hasty.retry_after))
+        except (db.Error, RedisError, AuditUnavailable):
+            logger.exception("a SCIM request failed in the database or in Valkey")
+            return _error(503, "A part of Custos does not answer. Try again.", Retry_After="2")
         except Exception:
             logger.exception("a SCIM request failed")
             return _error(500, "Something is wrong with Custos. Its log says what.")

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tenants import custom_roles, groups, keys, people
+from console.sign_in.services import create_provider
+from inference.registry.services import ensure_default_registry, ensure_default_route
+from tenants import custom_roles, grants, groups, keys, people
 from tenants.models import Membership
+from tenants.quotas.services import set_limit
 from tenants.scope import tenant_scope
 from tests.conftest import Company
 
@@ -33,6 +36,10 @@ def _making(**body: Any) -> Case:
 
 def _changing(expected: int = 200, **body: Any) -> Case:
     return Case(expected=expected, body=lambda things: body)
+
+
+def _limit(things: Things) -> dict[str, str]:
+    return {"subject_kind": "group", "subject_id": things["group_id"], "metric": "tokens_per_day"}
 
 
 CASES = {
@@ -83,6 +90,30 @@ CASES = {
     "get keys/<uuid:key_id>": _changing(),
     "post keys/<uuid:key_id>/rotate": _changing(201),
     "delete keys/<uuid:key_id>": _changing(204),
+    "get limits": _listing(),
+    "put limits": Case(expected=204, foreign=422, body=lambda things: {**_limit(things), "value": 5}),
+    "delete limits": Case(expected=204, body=lambda things: _limit(things)),
+    "get usage": _listing(since="2026-01-01", until="2026-01-02", by="member"),
+    "get usage/csv": _listing(since="2026-01-01", until="2026-01-02"),
+    "get grants": _listing(),
+    "get grants/<kind>": _listing(),
+    "get grants/<kind>/<uuid:object_id>": _changing(),
+    "put grants/<kind>/<uuid:object_id>/people/<uuid:user_id>": _changing(level="editor"),
+    "delete grants/<kind>/<uuid:object_id>/people/<uuid:user_id>": _changing(204),
+    "put grants/<kind>/<uuid:object_id>/groups/<uuid:group_id>": _changing(level="editor"),
+    "delete grants/<kind>/<uuid:object_id>/groups/<uuid:group_id>": _changing(204),
+    "get grants/<kind>/<uuid:object_id>/explanation": Case(
+        body=lambda things: {"user_id": things["user_id"]}
+    ),
+    "get identity-providers": _listing(),
+    "post identity-providers": _making(
+        slug="newer", name="New", issuer="https://sso.new.example", client_id="c", domains=["new.example"]
+    ),
+    "get identity-providers/<uuid:provider_id>": _changing(),
+    "patch identity-providers/<uuid:provider_id>": _changing(name="Renamed"),
+    "delete identity-providers/<uuid:provider_id>": _changing(204),
+    # Nobody listens there; whoever may ask is told so.
+    "post identity-providers/<uuid:provider_id>/test": _changing(422),
 }
 
 
@@ -125,6 +156,7 @@ SCIM_CASES = {
 def make_things(company: Company) -> Things:
     """One object of the tenant for each parameter of an address, named as the parameter is."""
     actor = company.actor(company.owner)
+    ensure_default_registry()
     with tenant_scope(company.tenant.pk):
         member = Membership.objects.get(user=company.member).pk
         invitation, _token = people.invite(actor=actor, email=f"guest@{company.tenant.slug}.example")
@@ -132,6 +164,18 @@ def make_things(company: Company) -> Things:
         role = custom_roles.create_role(actor=actor, slug="trader", name="Trader", permissions=["chat.use"])
         account = keys.create_service_account(actor=actor, name="Reports")
         key, _text = keys.create_key(actor=actor, name="reports", service_account_id=account.pk)
+        set_limit(actor=actor, subject_kind="group", subject_id=group.pk, metric="tokens_per_day", value=1000)
+        route = ensure_default_route()
+        for principal in (company.curator, group):
+            grants.set_level(actor=actor, obj=route, principal=principal, level="viewer")
+        provider = create_provider(
+            actor=actor,
+            slug="sso",
+            name="SSO",
+            issuer="https://127.0.0.1:9",
+            client_id="c",
+            domains=[f"{company.tenant.slug}.example"],
+        )
     found = {
         "member_id": member,
         "invitation_id": invitation.pk,
@@ -139,8 +183,11 @@ def make_things(company: Company) -> Things:
         "role_id": role.pk,
         "account_id": account.pk,
         "key_id": key.pk,
+        "object_id": route.pk,
+        "user_id": company.curator.pk,
+        "provider_id": provider.pk,
     }
-    return {name: str(value) for name, value in found.items()}
+    return {"kind": "route"} | {name: str(value) for name, value in found.items()}
 
 
 def patterns() -> set[str]:
@@ -152,7 +199,7 @@ def patterns() -> set[str]:
 def documented(name: str) -> tuple[str, str]:
     """(method, path) of a case as an OpenAPI document writes them, below the API's address."""
     method, _space, path = name.partition(" ")
-    return method, re.sub(r"<\w+:(\w+)>", r"{\1}", f"/{path}")
+    return method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", f"/{path}")
 
 
 def address(name: str, things: Things) -> tuple[str, str]:

@@ -38,9 +38,12 @@ class Caller:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = Client()
 
+    def without_key(self) -> "Caller":
+        return Caller(None, self._base, self._media_type)
+
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> HttpResponse:
         sent = {} if body is None else {"data": body, "content_type": self._media_type}
-        if method == "get":
+        if method in ("get", "delete"):
             sent = {"query_params": body or {}}
         return getattr(self._client, method)(f"{self._base}{path}", headers=self._headers | headers, **sent)
 
@@ -56,5 +59,5 @@ class Caller:
     def put(self, path: str, **body: Any) -> HttpResponse:
         return self("put", path, body)
 
-    def delete(self, path: str) -> HttpResponse:
-        return self("delete", path)
+    def delete(self, path: str, **query: Any) -> HttpResponse:
+        return self("delete", path, query)
