@@ -28,11 +28,17 @@ PAGES = {
         "/t/acme-bank/administration/groups/",
         "/t/acme-bank/administration/roles/",
         "/t/acme-bank/administration/access/",
+        "/t/acme-bank/administration/keys/",
+        "/t/acme-bank/administration/keys/new/",
+        "/t/acme-bank/administration/keys/accounts/",
+        "/t/acme-bank/administration/quotas/",
+        "/t/acme-bank/administration/usage/",
         "/t/acme-bank/administration/sign-in/",
         "/t/acme-bank/administration/sign-in/add/",
+        "/t/acme-bank/administration/settings/",
         "/t/acme-bank/overview/",
     ],
-    "platform@custos.example": ["/platform/"],
+    "platform@custos.example": ["/platform/", "/platform/tenants/", "/platform/tenants/acme-bank/"],
 }
 
 

@@ -26,6 +26,12 @@ def pages(
         "audit": reviewer.get("/t/acme-bank/audit/").text,
         "record": opened.text,
         "platform": client_of(platform_administrator).get("/platform/").text,
+        "keys": client_of(acme.member).get("/t/acme-bank/administration/keys/new/").text,
+        "quotas": client_of(acme.owner).get("/t/acme-bank/administration/quotas/").text,
+        "usage": client_of(acme.owner).get("/t/acme-bank/administration/usage/").text,
+        "settings": client_of(acme.owner).get("/t/acme-bank/administration/settings/").text,
+        "tenants": client_of(platform_administrator).get("/platform/tenants/").text,
+        "tenant": client_of(platform_administrator).get("/platform/tenants/acme-bank/").text,
         "missing": Client().get("/nowhere/").text,
     }
 
