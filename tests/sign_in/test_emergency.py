@@ -1,5 +1,7 @@
 """Django's own admin: for platform administrators who used a second factor, and nowhere for everybody else."""
 
+from collections.abc import Callable
+
 import pytest
 from django.test import Client
 
@@ -31,6 +33,13 @@ def test_the_password_alone_finds_nothing(platform_administrator: User, client: 
     sign_in(client, platform_administrator.email)
     assert client.get("/platform/").status_code == 200, "the control"
     assert client.get("/emergency/").status_code == 404
+
+
+def test_a_session_that_did_not_use_the_second_factor_finds_nothing(
+    platform_administrator: User, client_of: Callable[[User], Client]
+) -> None:
+    add_authenticator_app(platform_administrator)
+    assert client_of(platform_administrator).get("/emergency/").status_code == 404
 
 
 def test_a_second_factor_alone_finds_nothing(acme: Company, client: Client) -> None:
