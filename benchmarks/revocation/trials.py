@@ -228,7 +228,7 @@ class Trial:
         headers = {"Cookie": cookie}
         return await connect(
             address, origin=self._url, additional_headers=headers, proxy=None, close_timeout=1
-        )  # type: ignore[arg-type]
+        )
 
     def _cookie(self, user: User) -> str:
         browser = Client()
