@@ -1,6 +1,6 @@
 """What the tests of administration share: how a refusal is expected, and what the audit says was changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from threading import Barrier, Thread
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 
 from audit.models import AuditRecord
 from audit.record import Handle, open_json
@@ -32,11 +32,16 @@ class Change(NamedTuple):
     detail: dict[str, Any]
 
 
-def changes(company: Company) -> list[Change]:
-    """All that was recorded in the company, oldest first."""
+def changes(company: Company, *, but: Collection[UUID] = ()) -> list[Change]:
+    """All that was recorded in the company, oldest first; `but`: not these records."""
     with tenant_scope(company.tenant.pk):
-        rows = AuditRecord.objects.order_by("created", "id")
+        rows = AuditRecord.objects.order_by("created", "id").exclude(id__in=but)
         return [_change(row) for row in rows]
+
+
+def _recorded(company: Company) -> set[UUID]:
+    with tenant_scope(company.tenant.pk):
+        return set(AuditRecord.objects.values_list("id", flat=True))
 
 
 def _change(row: AuditRecord) -> Change:
@@ -48,17 +53,17 @@ def _change(row: AuditRecord) -> Change:
 @contextmanager
 def one_change(company: Company, kind: str) -> Iterator[list[Change]]:
     """Within it exactly one change is recorded, of this kind; it is in the list afterwards."""
-    count, found = len(changes(company)), []
+    before, found = _recorded(company), []
     yield found
-    found += changes(company)[count:]
+    found += changes(company, but=before)
     assert [each.kind for each in found] == [kind]
 
 
 @contextmanager
 def no_change(company: Company) -> Iterator[None]:
-    before = changes(company)
+    before = _recorded(company)
     yield
-    assert changes(company) == before
+    assert [each.kind for each in changes(company, but=before)] == []
 
 
 @contextmanager
@@ -68,6 +73,14 @@ def refused(code: str, field: str | None = None) -> Iterator[None]:
         yield
     assert (error.value.code, error.value.field) == (code, field)
     assert error.value.message
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """What happens within it has not happened afterwards."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
 
 
 def membership_of(company: Company, user: User) -> Membership:
