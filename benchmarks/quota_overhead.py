@@ -99,7 +99,7 @@ def _actor(tenant_id: UUID) -> Any:
 def _limit(tenant_id: UUID, kind: str) -> None:
     """A limit of each metric that is never reached."""
     from tenants.models import Group
-    from tenants.quotas import rules
+    from tenants.quotas import counters
     from tenants.quotas.models import Limit
     from tenants.scope import tenant_scope
 
@@ -107,7 +107,7 @@ def _limit(tenant_id: UUID, kind: str) -> None:
         subject = Group.objects.get(is_everyone=True).pk if kind == "group" else None
         for metric in METRICS:
             Limit.objects.create(subject_kind=kind, subject_id=subject, metric=metric, value=10**12)
-    rules.forget(tenant_id)
+    counters.limits_changed(tenant_id)
 
 
 def _row(name: str, actor: Any, requests: int, *, at_once: int = 1) -> None:

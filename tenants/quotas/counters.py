@@ -1,6 +1,7 @@
 """The counters in Valkey. One atomic script a step, so that no two requests can both take the last of a limit.
 
 Keys, all below `custos:{tenant}:quota:`:
+    version                            changes with the tenant's limits
     request:{id}                       a request's mark: "reserved", then "settled"
     {limit}:{subject}:minute           what each second was charged
     {limit}:{subject}:{period}         a day's (2026-11-24) or month's (2026-11) seed, additions and reservations
@@ -20,7 +21,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from redis.commands.core import AsyncScript, Script
 
@@ -34,7 +35,7 @@ _MINUTE_KEPT_MS = 62_000
 _PERIOD_KEPT = timedelta(days=1)  # After its end: what began before it may settle after it.
 _SETTLED_KEPT_MS = 600_000
 
-RESERVED, OVER, UNSEEDED = b"reserved", b"over", b"unseeded"
+RESERVED, OVER, UNSEEDED, STALE = b"reserved", b"over", b"unseeded", b"stale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,17 @@ class Standing:
 
 @dataclass(frozen=True)
 class Claim:
-    """What one request takes of some rules, from when on. `tokens` is what it reserves of those that count tokens."""
+    """What one request takes of some rules, from when on. `tokens` is what it reserves of those that count tokens.
+
+    version: of the tenant's limits when the rules were looked up.
+    """
 
     tenant_id: UUID
     request_id: UUID
     at: datetime
     rules: tuple[Rule, ...]
     tokens: int = 0
+    version: str = ""
 
     def cost(self, rule: Rule) -> int:
         return self.tokens if rule.counts_tokens else 1
@@ -86,7 +91,7 @@ class Claim:
 
 
 async def reserve(claim: Claim) -> tuple[bytes, list[Standing]]:
-    """RESERVED, OVER or UNSEEDED, and where the limits stood before. Raises valkey.VALKEY_ERRORS."""
+    """RESERVED, OVER, UNSEEDED or STALE, and where the limits stood before. Raises valkey.VALKEY_ERRORS."""
     keys, arguments = _reserve_call(claim, "reserve")
     return _parsed(claim, await _script("reserve")(keys, arguments, client=valkey.quick_client()))
 
@@ -97,6 +102,18 @@ def look(claim: Claim) -> list[Standing]:
         return []
     keys, arguments = _reserve_call(claim, "look")
     return _parsed(claim, _sync_script("reserve")(keys, arguments, client=valkey.sync_client()))[1]
+
+
+async def version(tenant_id: UUID) -> str:
+    """Of the tenant's limits. Ask before looking them up, or a change between the two goes unnoticed."""
+    fresh = uuid4().hex
+    known = await valkey.quick_client().set(_version_key(tenant_id), fresh, nx=True, get=True)
+    return known.decode() if isinstance(known, bytes) else fresh
+
+
+def limits_changed(tenant_id: UUID) -> None:
+    """Whoever goes by the tenant's limits as they were finds out at once; synchronous. Raises valkey.VALKEY_ERRORS."""
+    valkey.sync_client().set(_version_key(tenant_id), uuid4().hex)
 
 
 async def seed(claim: Claim, amounts: dict[Rule, int]) -> None:
@@ -143,12 +160,16 @@ def _period(metric: Metric, day: date) -> tuple[datetime, datetime]:
 
 def _reserve_call(claim: Claim, mode: str) -> tuple[list[str], list[Any]]:
     keys, rules = claim.call
-    return keys, [_ms(claim.at), LEASE_S * 1000, str(claim.request_id), rules, mode]
+    return keys, [_ms(claim.at), LEASE_S * 1000, str(claim.request_id), rules, mode, claim.version]
 
 
 def _keys(claim: Claim, rules: Sequence[Rule]) -> list[str]:
     mark = f"custos:{claim.tenant_id}:quota:request:{claim.request_id}"
-    return [mark, *(key for rule in rules for key in _keys_of(claim, rule))]
+    return [mark, _version_key(claim.tenant_id), *(key for rule in rules for key in _keys_of(claim, rule))]
+
+
+def _version_key(tenant_id: UUID) -> str:
+    return f"custos:{tenant_id}:quota:version"
 
 
 def _keys_of(claim: Claim, rule: Rule) -> tuple[str, str]:
@@ -188,6 +209,8 @@ def _kept_ms(rule: Rule, at: datetime) -> int:
 
 def _parsed(claim: Claim, answer: list[Any]) -> tuple[bytes, list[Standing]]:
     outcome, *figures = answer
+    if outcome == STALE:
+        return outcome, []
     standings = []
     for index, rule in enumerate(claim.rules):
         used, wait_ms, reset_ms = figures[3 * index : 3 * index + 3]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django import db
@@ -19,16 +19,16 @@ from django import db
 from tenants import clock, valkey
 from tenants.actors import Actor
 from tenants.database import in_database
-from tenants.quotas import counters, metrics, usage
+from tenants.quotas import counters, metrics, rules, usage
 from tenants.quotas.counters import Claim, Standing
 from tenants.quotas.errors import QuotaExceeded, QuotaUnavailable
 from tenants.quotas.models import Metric
-from tenants.quotas.rules import MINUTE, Rule, cached_rules, rules_for
+from tenants.quotas.rules import MINUTE, Known, Rule
 from tenants.quotas.usage import Consumer, Use
 
 logger = logging.getLogger(__name__)
 
-_SEED_ATTEMPTS = 3
+_ATTEMPTS = 5
 _COUNTED_WITHOUT_ANSWER = frozenset({Metric.REQUESTS_PER_MINUTE})
 
 
@@ -60,8 +60,8 @@ async def reserve(
             model=model,
         )
         try:
-            claim = Claim(actor.tenant_id, request_id, at, await _rules(actor, answers=answers), tokens)
-            outcome, standings = await _reserved(claim)
+            claim = Claim(actor.tenant_id, request_id, at, (), tokens)
+            claim, outcome, standings = await _reserved(actor, claim, answers=answers)
         except (*valkey.VALKEY_ERRORS, db.Error) as error:
             metrics.unavailable.inc()
             raise QuotaUnavailable(str(error)) from error
@@ -102,25 +102,33 @@ async def renew(reservations: Iterable[Reservation]) -> None:
         raise QuotaUnavailable(str(error)) from error
 
 
-async def _rules(actor: Actor, *, answers: bool) -> tuple[Rule, ...]:
-    found = cached_rules(actor)
-    if found is None:
-        found = await in_database(rules_for, actor)
+async def _reserved(actor: Actor, claim: Claim, *, answers: bool) -> tuple[Claim, bytes, list[Standing]]:
+    """The claim with the rules that bind it now, and what became of it."""
+    found = rules.known(actor) or await _looked_up(actor)
+    for _attempt in range(_ATTEMPTS):
+        claim = replace(claim, rules=_counted(found.rules, answers=answers), version=found.version)
+        outcome, standings = await counters.reserve(claim)
+        if outcome == counters.STALE:
+            found = await _looked_up(actor)
+        elif outcome == counters.UNSEEDED:
+            unseeded = [standing.rule for standing in standings if standing.used is None]
+            await counters.seed(claim, await in_database(usage.spent, claim.tenant_id, unseeded, claim.at))
+        else:
+            return claim, outcome, standings
+    raise ConnectionError("limits change, or counters vanish, as soon as they are looked up")
+
+
+async def _looked_up(actor: Actor) -> Known:
+    version = await counters.version(actor.tenant_id)
+    found = Known(await in_database(rules.rules_for, actor), version)
+    rules.remember(actor, found)
+    return found
+
+
+def _counted(found: tuple[Rule, ...], *, answers: bool) -> tuple[Rule, ...]:
     if not answers:
         return tuple(rule for rule in found if rule.metric in _COUNTED_WITHOUT_ANSWER)
     return tuple(rule for rule in found if rule.metric != Metric.STORAGE_BYTES)
-
-
-async def _reserved(claim: Claim) -> tuple[bytes, list[Standing]]:
-    if not claim.rules:
-        return counters.RESERVED, []
-    for _attempt in range(_SEED_ATTEMPTS):
-        outcome, standings = await counters.reserve(claim)
-        if outcome != counters.UNSEEDED:
-            return outcome, standings
-        unseeded = [standing.rule for standing in standings if standing.used is None]
-        await counters.seed(claim, await in_database(usage.spent, claim.tenant_id, unseeded, claim.at))
-    raise ConnectionError("counters vanish as soon as they are seeded")
 
 
 async def _give_back(claim: Claim, tokens: int) -> None:

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Q
 
 from tenants.actors import Actor
@@ -15,7 +14,7 @@ from tenants.models import ApiKey, Group
 from tenants.quotas.models import Limit, Metric, SubjectKind
 from tenants.scope import tenant_scope
 
-CACHED_S = 1.0  # The longest that another process goes by a limit that was changed.
+CACHED_S = 10.0  # The longest until a change of groups is noticed; changed limits have another version.
 _CACHED_MOST = 10_000
 _KEYS_MOST = 100  # Keys that followed one another by rotation.
 
@@ -49,38 +48,34 @@ class _Subjects:
     keys: tuple[UUID, ...]
 
 
-_Entry = tuple[float, tuple[Rule, ...]]
-_cache: dict[tuple[UUID, UUID | None, UUID | None], _Entry] = {}
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The rules of an actor, and the version of the tenant's limits that they were looked up at."""
+
+    rules: tuple[Rule, ...]
+    version: str
+    since: float = field(default_factory=time.monotonic)
 
 
-def cached_rules(actor: Actor) -> tuple[Rule, ...] | None:
-    """The limits that bind the actor, where they were looked up a moment ago."""
-    entry = _cache.get(_key(actor))
-    return entry[1] if entry is not None and time.monotonic() - entry[0] < CACHED_S else None
+_known: dict[tuple[UUID, UUID | None, UUID | None], Known] = {}
+
+
+def known(actor: Actor) -> Known | None:
+    """What was looked up a moment ago; whether it still holds is for the counters' script to say."""
+    found = _known.get(_key(actor))
+    return found if found is not None and time.monotonic() - found.since < CACHED_S else None
+
+
+def remember(actor: Actor, found: Known) -> None:
+    if len(_known) >= _CACHED_MOST:
+        _known.clear()
+    _known[_key(actor)] = found
 
 
 def rules_for(actor: Actor) -> tuple[Rule, ...]:
     """The limits that bind the actor, each with its own counter. Opens the tenant's scope; one to five queries."""
-    found = cached_rules(actor)
-    if found is None:
-        asked = time.monotonic()
-        with tenant_scope(actor.tenant_id):
-            found = tuple(_load(actor))
-        if len(_cache) >= _CACHED_MOST:
-            _cache.clear()
-        _cache[_key(actor)] = asked, found
-    return found
-
-
-def forget(tenant_id: UUID) -> None:
-    """Look the tenant's limits up anew: now, and once more when the open transaction has changed them for others."""
-
-    def clear() -> None:
-        for key in [key for key in list(_cache) if key[0] == tenant_id]:
-            _cache.pop(key, None)
-
-    clear()
-    transaction.on_commit(clear)
+    with tenant_scope(actor.tenant_id):
+        return tuple(_load(actor))
 
 
 def rule_of(limit: Limit, name: str = "") -> Rule:

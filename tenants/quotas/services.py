@@ -6,17 +6,20 @@ tenant as a whole, which its administrators see and cannot change. Of a ceiling 
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.utils.translation import gettext as _
 
-from tenants import clock
+from tenants import clock, valkey
 from tenants.actors import Actor, NotVisible, require
 from tenants.changes import record_change
 from tenants.errors import Refused
 from tenants.models import ApiKey, Group, Membership
-from tenants.quotas import rules
+from tenants.quotas import counters, rules
 from tenants.quotas.models import MOST, Limit, Metric, SubjectKind
 from tenants.quotas.storage import charge_storage, release_storage
 from tenants.roles import QUOTAS_MANAGE
@@ -24,8 +27,11 @@ from tenants.roles import QUOTAS_MANAGE
 __all__ = ["charge_storage", "release_storage", "remove_limit", "set_limit"]
 
 
+logger = logging.getLogger(__name__)
+
+
 def set_limit(*, actor: Actor, subject_kind: str, subject_id: UUID | None, metric: str, value: int) -> Limit:
-    """Make or change the limit of a subject and metric; binding at once, within a second in other processes.
+    """Make or change the limit of a subject and metric, binding at once.
 
     subject_id: a group's id, a member's user id, a key's id; None for the tenant, every member, or every key.
     value: 0 allows nothing.
@@ -40,7 +46,7 @@ def set_limit(*, actor: Actor, subject_kind: str, subject_id: UUID | None, metri
     before = {} if limit.value is None else {"value": limit.value}
     limit.value, limit.changed = value, clock.now()
     limit.save()
-    rules.forget(actor.tenant_id)
+    transaction.on_commit(partial(_tell, actor.tenant_id))
     record_change(
         actor,
         "quota.limit_set",
@@ -60,8 +66,16 @@ def remove_limit(*, actor: Actor, subject_kind: str, subject_id: UUID | None, me
         raise NotVisible("limit")
     limit_id, before = limit.pk, {"value": limit.value}
     limit.delete()
-    rules.forget(actor.tenant_id)
+    transaction.on_commit(partial(_tell, actor.tenant_id))
     record_change(actor, "quota.limit_removed", subject_id=limit_id, before=before, detail=_described(limit))
+
+
+def _tell(tenant_id: UUID) -> None:
+    """Once it is committed. Without Valkey nobody goes by any limit, and when it comes back all look them up anew."""
+    try:
+        counters.limits_changed(tenant_id)
+    except valkey.VALKEY_ERRORS:
+        logger.warning("a changed limit is noticed within %g s: Valkey does not answer", rules.CACHED_S)
 
 
 def _require(actor: Actor) -> None:

@@ -17,7 +17,7 @@ from audit.models import AuditChunk
 from audit.output import Kind, decode, joined, text_of
 from inference.client import Delta, InferenceClient
 from inference.generation import run, running, stream
-from inference.generation.errors import NotRecorded, ShuttingDown, StreamUnavailable
+from inference.generation.errors import NotRecorded, QuotaNotCounted, ShuttingDown, StreamUnavailable
 from inference.generation.run import Ending, Order
 from inference.registry.selectors import Resolved, resolve
 from tenants import valkey
@@ -253,7 +253,7 @@ async def test_without_valkey_nothing_is_recorded_or_asked(
     await valkey.close_client()
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
     started = time.monotonic()
-    with pytest.raises(StreamUnavailable):
+    with pytest.raises(QuotaNotCounted):
         await begin(order, Witness(live_acme))
     assert time.monotonic() - started < 5
     await valkey.close_client()

@@ -38,6 +38,7 @@ def again(claim: Claim, *, tokens: int | None = None, after: float = 0) -> Claim
 
 
 async def reserved(claim: Claim) -> bool:
+    claim = await current(claim)
     outcome, standings = await counters.reserve(claim)
     if outcome == UNSEEDED:
         await counters.seed(claim, {standing.rule: 0 for standing in standings if standing.used is None})
@@ -46,8 +47,13 @@ async def reserved(claim: Claim) -> bool:
     return outcome == RESERVED
 
 
+async def current(claim: Claim) -> Claim:
+    """With the version that its tenant's limits have."""
+    return replace(claim, version=await counters.version(claim.tenant_id))
+
+
 async def used(claim: Claim) -> int | None:
-    outcome, (standing, *_others) = await counters.reserve(replace(again(claim), tokens=10**12))
+    outcome, (standing, *_others) = await counters.reserve(await current(again(claim, tokens=10**12)))
     assert outcome in (OVER, UNSEEDED)
     return standing.used
 
@@ -88,7 +94,7 @@ async def test_all_limits_have_room_or_none_is_touched() -> None:
     wide, narrow = a_rule(Metric.TOKENS_PER_DAY, 1_000), a_rule(Metric.TOKENS_PER_MONTH, 100)
     claim = a_claim(wide, narrow, a_rule(Metric.CONCURRENT_STREAMS, 5), tokens=150)
     assert not await reserved(claim)
-    _outcome, standings = await counters.reserve(again(claim))
+    _outcome, standings = await counters.reserve(await current(again(claim)))
     assert [standing.used for standing in standings] == [0, 0, 0]
     assert [standing.retry_after for standing in standings] == [0, None, 0]
 
@@ -98,7 +104,7 @@ async def test_settling_gives_back_what_was_not_used() -> None:
     assert await reserved(claim)
     assert not await reserved(again(claim))
     await counters.settle(claim, 100)
-    _outcome, standings = await counters.reserve(again(claim, tokens=1))
+    _outcome, standings = await counters.reserve(await current(again(claim, tokens=1)))
     assert [standing.used for standing in standings] == [100, 100]
 
 
@@ -121,7 +127,7 @@ async def test_no_60_seconds_hold_more_than_a_minutes_limit() -> None:
     assert await reserved(last)
     assert await reserved(again(last, after=30))
     for after in (59, 60.05):  # 60.05 s later is within the second in which 60 s have passed.
-        outcome, (standing,) = await counters.reserve(again(last, after=after))
+        outcome, (standing,) = await counters.reserve(await current(again(last, after=after)))
         assert outcome == OVER
         assert standing.retry_after == (2 if after < 60 else 1)
     assert await reserved(again(last, after=60.1))
@@ -132,12 +138,12 @@ async def test_a_day_ends_at_midnight_and_a_month_with_its_last_day() -> None:
     rules = a_rule(Metric.TOKENS_PER_DAY, 100), a_rule(Metric.TOKENS_PER_MONTH, 100)
     claim = a_claim(*rules, tokens=100, at=eve)
     assert await reserved(claim)
-    outcome, standings = await counters.reserve(again(claim, after=0.5))
+    outcome, standings = await counters.reserve(await current(again(claim, after=0.5)))
     assert (outcome, [each.retry_after for each in standings]) == (OVER, [1, 1])
     assert await reserved(again(claim, after=1))
     # What began on the eve is charged to it, whenever it ends.
     await counters.settle(claim, 60)
-    _outcome, standings = await counters.reserve(again(claim, after=1))
+    _outcome, standings = await counters.reserve(await current(again(claim, after=1)))
     assert [standing.used for standing in standings] == [100, 100]
 
 

@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 from tenants import clock, groups, keys, valkey
 from tenants.actors import Actor, actor_for_key
 from tenants.models import Group, Membership
-from tenants.quotas import counters, metrics, reservations
+from tenants.quotas import counters, metrics, reservations, rules
 from tenants.quotas.errors import QuotaExceeded, QuotaUnavailable
 from tenants.quotas.models import UsageDay
 from tenants.quotas.services import remove_limit
@@ -164,6 +164,19 @@ async def test_a_limit_that_is_changed_binds_at_once_and_one_that_is_removed_no_
         metric="tokens_per_day",
     )
     await use(actor, 1_000)
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["valkey knows", "valkey forgot"])
+async def test_a_process_that_goes_by_older_limits_finds_out_at_once(acme: Company, forgotten: bool) -> None:
+    actor = await in_thread(acme.actor)(acme.member)
+    await use(actor, 100)
+    here = rules.known(actor)
+    assert here is not None and here.rules == ()
+    await in_thread(limited)(acme, "tokens_per_day", 50)
+    if forgotten:
+        await valkey.client().flushall()
+    rules.remember(actor, here)
+    await refused(actor)
 
 
 @pytest.mark.parametrize("kind", ["tenant", "group", "member"])

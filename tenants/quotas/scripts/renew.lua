@@ -7,7 +7,7 @@ if redis.call('GET', KEYS[1]) == 'settled' then return 0 end
 redis.call('SET', KEYS[1], 'reserved', 'PX', 2 * lease)
 
 for i, rule in ipairs(cjson.decode(ARGV[4])) do
-  local counter, leases = KEYS[2 * i], KEYS[2 * i + 1]
+  local counter, leases = KEYS[2 * i + 1], KEYS[2 * i + 2]
   if rule.kind == 'period' then
     if redis.call('ZADD', leases, now + lease, string.format('%.0f:%s', rule.cost, request)) == 1 then
       redis.call('HINCRBY', counter, 'held', rule.cost)

@@ -1,12 +1,14 @@
 -- Look at some limits' counters and, when all of them have room, reserve in all of them. Nothing happens in between.
 --
 -- KEYS[1]: the request's mark, which makes this safe to repeat.
--- KEYS[2…]: two a rule, its counter and its leases.
--- ARGV: now (ms), lease (ms), request id, the rules as JSON, "reserve" or "look".
+-- KEYS[2]: the version of the tenant's limits.
+-- KEYS[3…]: two a rule, its counter and its leases.
+-- ARGV: now (ms), lease (ms), request id, the rules as JSON, "reserve" or "look", the version that the rules are of.
 -- A rule: kind "minute", "period" or "streams"; limit; cost; keep (ms after which the counter may go);
 --         reset (ms until a period ends).
 --
--- Answers {outcome, used, wait, reset, used, wait, reset, …}; outcome: "reserved", "over", "unseeded" or "seen".
+-- Answers {outcome, used, wait, reset, used, wait, reset, …}; outcome: "reserved", "over", "unseeded", "seen", or
+-- {"stale"} when the limits have changed since.
 --   used: before this request, with what is reserved; -1: not known, seed it from the database.
 --   wait: ms until the cost fits; 0: now; -1: never.
 --   reset: ms until nothing is counted any more.
@@ -74,9 +76,10 @@ local function streams(rule, leases)
 end
 
 local again = redis.call('EXISTS', KEYS[1]) == 1
+if reserving and not again and redis.call('GET', KEYS[2]) ~= ARGV[6] then return {'stale'} end
 local answer, over, unseeded = {'seen'}, false, false
 for i, rule in ipairs(rules) do
-  local counter, leases = KEYS[2 * i], KEYS[2 * i + 1]
+  local counter, leases = KEYS[2 * i + 1], KEYS[2 * i + 2]
   local used, wait, reset
   if rule.kind == 'minute' then used, wait, reset = minute(rule, counter)
   elseif rule.kind == 'period' then used, wait, reset = period(rule, counter, leases)
@@ -89,8 +92,8 @@ if again then answer[1] = 'reserved' return answer end
 if unseeded then
   for i, rule in ipairs(rules) do
     if rule.kind == 'period' and answer[3 * i - 1] < 0 then
-      redis.call('HSET', KEYS[2 * i], 'seeding', 1)
-      redis.call('PEXPIRE', KEYS[2 * i], rule.keep)
+      redis.call('HSET', KEYS[2 * i + 1], 'seeding', 1)
+      redis.call('PEXPIRE', KEYS[2 * i + 1], rule.keep)
     end
   end
   answer[1] = 'unseeded'
@@ -99,7 +102,7 @@ end
 if over then answer[1] = 'over' return answer end
 
 for i, rule in ipairs(rules) do
-  local counter, leases = KEYS[2 * i], KEYS[2 * i + 1]
+  local counter, leases = KEYS[2 * i + 1], KEYS[2 * i + 2]
   if rule.kind == 'minute' then
     redis.call('HINCRBY', counter, second, rule.cost)
     redis.call('PEXPIRE', counter, rule.keep)

@@ -8,7 +8,7 @@ if redis.call('GET', KEYS[1]) == 'settled' then return 0 end
 redis.call('SET', KEYS[1], 'settled', 'PX', ARGV[3])
 
 for i, rule in ipairs(cjson.decode(ARGV[4])) do
-  local counter, leases = KEYS[2 * i], KEYS[2 * i + 1]
+  local counter, leases = KEYS[2 * i + 1], KEYS[2 * i + 2]
   if rule.kind == 'minute' then
     -- A second that has passed out of the minute stays out of it.
     if rule.counts and redis.call('HEXISTS', counter, rule.at) == 1 then
