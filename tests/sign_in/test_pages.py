@@ -78,6 +78,8 @@ def test_every_page_keeps_the_policy(pages: dict[str, str]) -> None:
             assert "application/json" in script or ("nonce=" in script and "src=" in script), (path, script)
         for address in re.findall(r'\s(?:src|href|action)="([^"]*)"', page):
             assert re.match(r"(/(?!/)|\?|#|data:image/svg)", address), (path, address)
+        helps = re.findall(r'<p class="muted small">([^<]+)</p>', page)
+        assert len(helps) == len(set(helps)), (path, "one field's help stands at another")
         for wanted in re.findall(r'<label for="([^"]+)"', page):
             assert f'id="{wanted}"' in page, (path, wanted)
 
