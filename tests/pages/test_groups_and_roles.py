@@ -103,6 +103,13 @@ class TestGroups:
         with tenant_scope(acme.tenant.pk):
             assert not GroupMember.objects.filter(group=treasury).exists()
 
+    def test_nobody_edits_the_group_of_everyone(self, browser: Client, acme: Company) -> None:
+        with tenant_scope(acme.tenant.pk):
+            everyone = Group.objects.get(is_everyone=True)
+        for rest in ("", "delete/"):
+            assert browser.get(path(everyone, rest)).status_code == 404
+        assert browser.post(path(everyone), {"name": "x"}).status_code == 404
+
     def test_another_tenants_group_and_people_are_not_there(
         self, browser: Client, north: Company, tree: dict[str, Group]
     ) -> None:
