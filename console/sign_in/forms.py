@@ -8,7 +8,7 @@ from django import forms
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from console import throttle
 from console.sign_in import passwords
@@ -92,7 +92,7 @@ class NewEmailForm(forms.Form):
 
 
 class ProfileForm(forms.Form):
-    name = forms.CharField(label=gettext_lazy("Name"), max_length=120, required=False)
+    name = forms.CharField(label=pgettext_lazy("of a person", "Name"), max_length=120, required=False)
     language = forms.ChoiceField(
         label=gettext_lazy("Language"),
         choices=lambda: [("", _("As the browser")), *settings.LANGUAGES],

@@ -13,10 +13,12 @@ import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po
 from django.test import Client
+from django.utils import translation
 from django.utils.html import escape
 from pytest_django import Settings
 
 from console.supervisor import catalogues
+from console.templatetags.custos import whole
 from tenants.models import User
 from tests.conftest import Company
 from tests.support.services import REPOSITORY
@@ -188,6 +190,12 @@ def test_the_platform_page_speaks_chinese(
     assert "队列与数据流" in page
     assert "平台管理员" in page
     assert english_left_in(page) == []
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_thousands_stand_apart_as_the_browsers_own_figures_have_them(language: str) -> None:
+    with translation.override(language):
+        assert whole(1234567) == "1,234,567"
 
 
 @pytest.mark.django_db(transaction=True)

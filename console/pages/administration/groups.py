@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from console.pages.administration.confirm import Question, ask, is_confirmed
@@ -33,7 +33,7 @@ COLUMNS = (
     Column("members", gettext_lazy("Members"), ("members",), number=True),
 )
 MEMBER_COLUMNS = (
-    Column("name", gettext_lazy("Name"), ("user__name", "user__email")),
+    Column("name", pgettext_lazy("of a person", "Name"), ("user__name", "user__email")),
     Column("through", gettext_lazy("In this group")),
 )
 

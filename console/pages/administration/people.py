@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext, pgettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from console.pages import labels
@@ -28,7 +28,7 @@ from tenants.models import Group, GroupMember, Membership
 from tenants.roles import ADMINISTRATION_VIEW, CATALOGUE, KEYS_MANAGE, PEOPLE_APPOINT, PEOPLE_MANAGE
 
 COLUMNS = (
-    Column("name", gettext_lazy("Name"), ("user__name", "user__email")),
+    Column("name", pgettext_lazy("of a person", "Name"), ("user__name", "user__email")),
     Column("role", gettext_lazy("Role"), ("role", "user__email")),
     Column("groups", gettext_lazy("Groups")),
     Column("state", gettext_lazy("State"), ("disabled", "user__email")),
@@ -170,7 +170,7 @@ def _row(member: Membership, names: dict[str, str]) -> Row:
 
 def _csv(members: Iterable[Membership], names: dict[str, str]) -> HttpResponse:
     heading = [
-        _("Name"),
+        pgettext("of a person", "Name"),
         _("E-mail address"),
         _("Role"),
         _("Groups"),
