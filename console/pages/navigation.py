@@ -11,7 +11,15 @@ from django.utils.translation import gettext_lazy as _
 from console.pages.administration import areas
 from tenants.access import Actor, memberships_of
 from tenants.models import Tenant, User
-from tenants.roles import ADMINISTRATION_VIEW, AUDIT_LIST, CHAT_USE, OVERVIEW_VIEW, PEOPLE_MANAGE
+from tenants.roles import (
+    ADMINISTRATION_VIEW,
+    AUDIT_LIST,
+    CHAT_USE,
+    OVERVIEW_VIEW,
+    PEOPLE_MANAGE,
+    Duty,
+    duties_of,
+)
 
 
 class Area(NamedTuple):
@@ -84,7 +92,8 @@ def _links(actor: Actor, path: str) -> list[Link]:
             links.append(Link(url, str(area.label), area.icon, path.startswith(url)))
     if own := areas.areas_for(actor):
         # Most people find their own keys and usage there, and nothing to administer.
-        label = _("Administration") if actor.can(ADMINISTRATION_VIEW) else _("API keys and usage")
+        administers = actor.can(ADMINISTRATION_VIEW) or Duty.ADMINISTER in duties_of(actor.permissions)
+        label = _("Administration") if administers else _("API keys and usage")
         home = reverse("administration", args=[actor.tenant_slug])
         url = reverse(own[0].url_name, args=[actor.tenant_slug])
         links.append(Link(url, str(label), "people", path.startswith(home)))

@@ -9,7 +9,7 @@ import pytest
 from django.core import mail
 from django.test import Client
 
-from tenants.models import ApiKey, Group, GroupMember, Invitation, Membership, User
+from tenants.models import ApiKey, CustomRole, Group, GroupMember, Invitation, Membership, User
 from tenants.scope import tenant_scope
 from tests.conftest import Company, make_user
 
@@ -106,6 +106,19 @@ class TestTheList:
         assert auditor.get(f"{INVITATIONS}new/").status_code == 404
         assert auditor.get(f"{PEOPLE}import/").status_code == 404
         assert membership(acme, acme.member).role == "member"
+
+    def test_a_role_of_ones_own_that_manages_people_alone_can(
+        self, acme: Company, client_of: Callable[[User], Client]
+    ) -> None:
+        with tenant_scope(acme.tenant.pk):
+            CustomRole.objects.create(slug="hr", name="HR", permissions=["people.manage"])
+            Membership.objects.filter(user=acme.curator).update(role="hr")
+        browser, target = client_of(acme.curator), membership(acme, acme.member)
+        page = browser.get(PEOPLE)
+        assert page.status_code == 200 and "Administration" in page.text and "Roles</a>" not in page.text
+        assert "Personal API keys" not in browser.get(f"{PEOPLE}{target.pk}/").text
+        act(browser, "disable", target, confirmed="yes")
+        assert membership(acme, acme.member).disabled
 
 
 class TestActions:
