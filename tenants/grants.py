@@ -6,7 +6,7 @@ Refused.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -122,11 +122,14 @@ def matrix(
     pages = max(-(-total // page_size), 1)
     page = min(max(page, 1), pages)
     start = (page - 1) * page_size
-    listed = list(rows.select_related(*kind.related).order_by(*kind.ordering)[start : start + page_size])
-    levels, principals = _granted(kind, [obj.pk for obj in listed])
+    listed = rows.order_by(*kind.ordering)[start : start + page_size]
+    levels, principals = _granted(kind, listed.values("pk"))
     return Matrix(
         kind=kind,
-        rows=[Row(obj.pk, kind.describe(obj), levels.get(obj.pk, {})) for obj in listed],
+        rows=[
+            Row(obj.pk, kind.describe(obj), levels.get(obj.pk, {}))
+            for obj in listed.select_related(*kind.related)
+        ],
         principals=principals,
         total=total,
         page=page,
@@ -135,36 +138,38 @@ def matrix(
 
 
 def _granted(
-    kind: Kind, object_ids: Collection[UUID]
+    kind: Kind, object_ids: Collection[UUID] | models.QuerySet[Any]
 ) -> tuple[dict[UUID, dict[UUID, Level]], list[Principal]]:
     """The levels by object and principal, and the principals: everyone, groups by name, people by address."""
     levels: dict[UUID, dict[UUID, Level]] = defaultdict(dict)
     principals: dict[UUID, Principal] = {}
-    for object_id, permission, principal in [*_to_groups(kind, object_ids), *_to_people(kind, object_ids)]:
-        level = kind.level_of([permission])
-        if level is None:
+    adds = {kind.permission(level): level for level in Level}
+    for object_id, permission, principal_id, *about in _rows(kind, object_ids):
+        if (level := adds.get(permission)) is None:
             continue
-        principals[principal.id] = principal
-        before = levels[object_id].get(principal.id)
-        if before is None or before.rank < level.rank:
-            levels[object_id][principal.id] = level
+        if principal_id not in principals:
+            principals[principal_id] = _named(principal_id, *about)
+        held = levels[object_id]
+        if (before := held.get(principal_id)) is None or before.rank < level.rank:
+            held[principal_id] = level
     sorts = ("everyone", "group", "person")
     ordered = sorted(principals.values(), key=lambda each: (sorts.index(each.sort), each.label))
     return levels, ordered
 
 
-def _to_groups(kind: Kind, object_ids: Collection[UUID]) -> Iterable[tuple[UUID, str, Principal]]:
-    rows = kind.group_grants._default_manager.filter(content_object_id__in=object_ids)
-    columns = ("content_object_id", "permission__codename", "group_id", "group__name", "group__is_everyone")
-    for object_id, permission, group_id, name, is_everyone in rows.values_list(*columns):
-        yield object_id, permission, Principal("everyone" if is_everyone else "group", group_id, name)
+def _rows(kind: Kind, object_ids: Collection[UUID] | models.QuerySet[Any]) -> Iterator[tuple[Any, ...]]:
+    """Object, permission, group or person, and what they are called."""
+    columns = ("content_object_id", "permission__codename")
+    to_groups = kind.group_grants._default_manager.filter(content_object_id__in=object_ids)
+    yield from to_groups.values_list(*columns, "group_id", "group__name", "group__is_everyone")
+    to_people = kind.user_grants._default_manager.filter(content_object_id__in=object_ids)
+    yield from to_people.values_list(*columns, "user_id", "user__email")
 
 
-def _to_people(kind: Kind, object_ids: Collection[UUID]) -> Iterable[tuple[UUID, str, Principal]]:
-    rows = kind.user_grants._default_manager.filter(content_object_id__in=object_ids)
-    columns = ("content_object_id", "permission__codename", "user_id", "user__email")
-    for object_id, permission, user_id, email in rows.values_list(*columns):
-        yield object_id, permission, Principal("person", user_id, email)
+def _named(principal_id: UUID, label: str, is_everyone: bool | None = None) -> Principal:
+    if is_everyone is None:
+        return Principal("person", principal_id, label)
+    return Principal("everyone" if is_everyone else "group", principal_id, label)
 
 
 # --- Changing ----------------------------------------------------------------------------------

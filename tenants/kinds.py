@@ -26,8 +26,10 @@ class Level(models.TextChoices):
     @property
     def rank(self) -> int:
         """1 for the lowest."""
-        return list(Level).index(self) + 1
+        return _RANKS[self]
 
+
+_RANKS = {level: number for number, level in enumerate(Level, start=1)}
 
 # What each level adds to the ones before it. An owner may also share.
 _VERBS = {Level.VIEWER: "view", Level.EDITOR: "change", Level.OWNER: "delete"}
