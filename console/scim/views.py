@@ -168,7 +168,7 @@ def collection(kind: Kind) -> View:
 
 def search(kind: Kind) -> View:
     """/Users/.search, /Groups/.search: as a listing, with its parameters in the body."""
-    return endpoint(post=lambda request: _found(request, kind, _body(request)))
+    return endpoint(post=lambda request: _found(request, kind, _object(request)))
 
 
 def single(kind: Kind) -> View:
@@ -187,8 +187,9 @@ def single(kind: Kind) -> View:
 
     def patch(request: ScimRequest, resource_id: UUID) -> Answer:
         row = _row(request, kind, resource_id)
-        body = _body(request)
-        if isinstance(body, dict) and len(body.get("Operations") or ()) > OPERATIONS_MOST:
+        body = _object(request)
+        operations = body.get("Operations")
+        if isinstance(operations, list) and len(operations) > OPERATIONS_MOST:
             raise InvalidValueException(detail=f"Send at most {OPERATIONS_MOST} operations at a time.")
         patch_of = PatchOp[kind.resource]  # type: ignore[name-defined]
         wanted = patch_of.model_validate(body, scim_ctx=Context.RESOURCE_PATCH_REQUEST)
@@ -269,6 +270,13 @@ def _body(request: HttpRequest) -> Any:
         return json.loads(request.body)
     except (ValueError, RecursionError):
         raise InvalidSyntaxException(detail="The body is not valid JSON.") from None
+
+
+def _object(request: HttpRequest) -> dict[str, Any]:
+    body = _body(request)
+    if not isinstance(body, dict):
+        raise InvalidSyntaxException(detail="The body is not a JSON object.")
+    return body
 
 
 def _refusal(refusal: Refused) -> HttpResponse:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from tenants.models import Membership
 from tenants.roles import Scope
+from tenants.scope import tenant_scope
 from tests.conftest import Company
 from tests.scim.conftest import GROUP, USER
 from tests.support.keys import WRITE, Caller, make_key
@@ -46,6 +48,18 @@ def test_an_address_or_method_that_is_none_is_told_as_an_error(scim: Caller) -> 
 def test_a_body_nested_without_end_is_refused(scim: Caller) -> None:
     answer = scim("post", "/Users", "[" * 100_000 + "]" * 100_000)
     assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidSyntax")
+
+
+@pytest.mark.parametrize(
+    "body", ["[]", "5", "null", '"x"', '{"Operations": 5}', '{"Operations": [5]}', '{"filter": 5}']
+)
+def test_a_body_of_another_form_is_refused(scim: Caller, acme: Company, body: str) -> None:
+    with tenant_scope(acme.tenant.pk):
+        member = Membership.objects.first().pk
+    for method, path in (("post", "/Users"), ("put", f"/Users/{member}"), ("patch", f"/Users/{member}")):
+        assert scim(method, path, body).status_code == 400, path
+    if "Operations" not in body:  # Which a search does not look at.
+        assert scim("post", "/Users/.search", body).status_code == 400
 
 
 def test_the_service_describes_itself(scim: Caller) -> None:

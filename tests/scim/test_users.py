@@ -200,6 +200,18 @@ class TestPatch:
         assert (answer.status_code, answer.json()["scimType"]) == (400, scim_type)
         assert scim.get(f"/Users/{user['id']}").json() == user
 
+    def test_what_entra_sends_of_things_that_are_not_kept_changes_nothing(self, scim: Caller) -> None:
+        user = _created(scim)
+        enterprise = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+        answer = _patched(
+            scim,
+            user,
+            {"op": "Add", "path": 'emails[type eq "work"].value', "value": "other@example.com"},
+            {"op": "Add", "path": 'phoneNumbers[type eq "work"].value', "value": "555"},
+            {"op": "Add", "path": f"{enterprise}:department", "value": "Sales"},
+        )
+        assert (answer.status_code, answer.json()) == (200, user)
+
     def test_too_many_operations_are_refused(self, scim: Caller) -> None:
         each = {"op": "add", "path": "title", "value": "Guide"}
         assert _patched(scim, _created(scim), *[each] * 1001).status_code == 400
