@@ -29,7 +29,6 @@ from tenants.roles import (
     ADMINISTRATION_VIEW,
     API_USE,
     KEYS_MANAGE,
-    SCIM_PROVISION,
     Scope,
     permissions_in_scopes,
 )
@@ -404,12 +403,11 @@ def _owners(actor: Actor) -> list[tuple[str, Any]]:
 
 def _scopes(actor: Actor) -> list[tuple[str, Any]]:
     """Those that would allow the actor's own key something; whoever manages keys gives any to service accounts."""
-    useful = [
+    return [
         (scope.value, scope.label)
         for scope in Scope
-        if actor.can(KEYS_MANAGE) or permissions_in_scopes(actor.permissions - {SCIM_PROVISION}, [scope])
+        if actor.can(KEYS_MANAGE) or permissions_in_scopes(actor.permissions, [scope])
     ]
-    return useful or [(Scope.INFERENCE.value, Scope.INFERENCE.label)]
 
 
 def _routes(actor: Actor) -> list[tuple[str, Any]]:
