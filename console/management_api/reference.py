@@ -16,7 +16,7 @@ class Reference(DocsBase):
     def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:
         document = api.get_openapi_schema(path_params=kwargs)
         context = {
-            "info": document["info"],
+            "info": {**document["info"], "description": _plain(document["info"]["description"])},
             "areas": areas(document),
             "document_url": self.get_openapi_url(api, kwargs),
         }
@@ -43,7 +43,7 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
         "method": method.upper(),
         "path": path,
         "summary": operation["summary"],
-        "description": operation.get("description", ""),
+        "description": _plain(operation.get("description", "")),
         "parameters": [_parameter(document, each) for each in operation["parameters"]],
         "body": _fields(document, body) if body else [],
         "status": status,
@@ -73,8 +73,13 @@ def _field(document: dict[str, Any], name: str, schema: dict[str, Any], *, requi
         "name": name,
         "type": _type(document, schema),
         "required": required,
-        "description": schema.get("description", ""),
+        "description": _plain(schema.get("description", "")),
     }
+
+
+def _plain(text: str) -> str:
+    """Without the marks of Markdown, which the document's own readers draw."""
+    return text.replace("`", "")
 
 
 def _type(document: dict[str, Any], schema: dict[str, Any]) -> str:
