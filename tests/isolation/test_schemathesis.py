@@ -28,9 +28,9 @@ from tests.isolation.test_every_operation import undone
 from tests.support.digest import digest
 from tests.support.keys import WRITE, make_key
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(300)]
 
-EXAMPLES = 6  # An operation.
+EXAMPLES = 5  # An operation.
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
