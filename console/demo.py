@@ -6,7 +6,7 @@ from django.db import transaction
 
 from console import environment
 from inference.registry.services import ensure_default_registry, ensure_default_route
-from tenants import lifecycle
+from tenants import clock, lifecycle
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
 from tenants.scope import tenant_scope
@@ -68,7 +68,12 @@ def _person(tenant: Tenant, role: Role, password: str, is_chosen: bool) -> bool:
 def _user(email: str, password: str, is_chosen: bool, *, is_platform_administrator: bool = False) -> bool:
     user = User.objects.filter(email=email).first()
     if user is None:
-        User.objects.create_user(email, password, is_platform_administrator=is_platform_administrator)
+        User.objects.create_user(
+            email,
+            password,
+            is_platform_administrator=is_platform_administrator,
+            email_verified=clock.now(),
+        )
         return True
     if is_chosen and not user.check_password(password):
         user.set_password(password)

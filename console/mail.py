@@ -76,7 +76,12 @@ def _invitation_mail(invitation: Invitation, link: str, languages: list[str]) ->
     subjects, texts, parts = [], [], []
     for language in languages:
         with translation.override(language):
-            subjects.append(_("Your invitation to %(tenant)s") % {"tenant": invitation.tenant.name})
+            subject = (
+                _("Your link to join %(tenant)s")
+                if invitation.mailed_only
+                else _("Your invitation to %(tenant)s")
+            )
+            subjects.append(subject % {"tenant": invitation.tenant.name})
             texts.append(render_to_string("mail/invitation.txt", context).strip())
             parts.append(
                 {"language": language, "html": render_to_string("mail/invitation_part.html", context)}

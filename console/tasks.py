@@ -1,6 +1,7 @@
 """Background work of the console itself."""
 
 import time
+from contextlib import suppress
 from uuid import UUID
 
 from celery import Task, shared_task
@@ -10,6 +11,8 @@ from django.core.management import call_command
 from console import mail
 from console.sign_in import sessions
 from tenants import people
+from tenants.actors import NotVisible
+from tenants.errors import Refused
 from tenants.scope import tenant_scope
 
 HEARTBEAT_KEY = "worker:heartbeat"
@@ -25,6 +28,15 @@ def heartbeat() -> None:
 def clear_sessions() -> None:
     call_command("clearsessions")
     sessions.forget_ended()
+
+
+@shared_task(expires=3600)
+def answer_request(tenant_slug: str, email: str, address: str, origin: str) -> None:
+    """Somebody asked to join by the domain of an address: mail a link there, if it belongs."""
+    with suppress(NotVisible, Refused):
+        request = people.ask_to_join(tenant_slug=tenant_slug, email=email, address=address)
+        if request is not None:
+            send_invitations.delay(str(request.tenant_id), [str(request.pk)], origin)
 
 
 @shared_task(bind=True, max_retries=5, expires=24 * 3600)

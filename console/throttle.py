@@ -1,4 +1,4 @@
-"""A brake on guessing passwords: per account and per address, in Valkey, so that all web processes share it."""
+"""Brakes on guessing passwords and on asking for mail: per account and per address, in Valkey, for all web processes."""
 
 from contextlib import suppress
 from hashlib import sha256
@@ -8,6 +8,8 @@ from django.core.cache import cache
 WINDOW_S = 15 * 60
 FAILURES_PER_ACCOUNT = 10
 FAILURES_PER_ADDRESS = 50
+REQUESTS_PER_MAILBOX = 3
+REQUESTS_PER_ADDRESS = 20
 
 
 def admits(*, email: str, address: str) -> bool:
@@ -25,6 +27,15 @@ def succeeded(*, email: str, address: str) -> None:
     cache.delete(of_account)
     with suppress(ValueError):  # the window has just ended
         cache.decr(of_address)
+
+
+def admits_request(*, email: str, address: str) -> bool:
+    """Whether a link to join may be asked for, for this mailbox and from this address; it counts in either case."""
+    counted = [
+        _count(f"join:address:{_digest(address)}") <= REQUESTS_PER_ADDRESS,
+        _count(f"join:mailbox:{_digest(email.strip().lower())}") <= REQUESTS_PER_MAILBOX,
+    ]
+    return all(counted)
 
 
 def forgive(*, email: str) -> None:

@@ -8,7 +8,7 @@ changes their own, and a tenant keeps an owner.
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from tenants import clock, grants, networks, words
-from tenants.actors import Actor, NotVisible, people_behind, permissions_of
+from tenants.actors import Actor, NotVisible, people_behind, permissions_of, system_actor
 from tenants.changes import change, changing, record_change
 from tenants.custom_roles import require_appointing, require_giving, roles
 from tenants.errors import Refused
@@ -28,6 +28,7 @@ from tenants.roles import ADMINISTRATION_VIEW, PEOPLE_APPOINT, SCIM_PROVISION, R
 from tenants.scope import tenant_scope
 
 INVITATION_LIFE = timedelta(days=7)
+REQUEST_LIFE = timedelta(days=1)
 IMPORT_MOST = 10_000
 
 
@@ -102,8 +103,18 @@ def leave(*, actor: Actor) -> None:
 
 @change
 def add_member(*, actor: Actor, user: User, role: str = Role.MEMBER, external_id: str = "") -> Membership:
-    """Make somebody a member without asking them: for directories that provision people."""
+    """Make somebody a member without asking them: for directories that provision people.
+
+    Raises Refused "account_unproven" where the account may be held by another than its address's reader: who chooses
+    whom a directory names must not let in whoever got to an address first.
+    """
     _require_managing(actor)
+    if user.may_be_somebody_elses:
+        message = _(
+            "The account of %(email)s has not confirmed its address. Let the person confirm it under “Account & "
+            "security”, or set a new password by mail; then add them."
+        )
+        raise Refused("account_unproven", message % {"email": user.email}, "email")
     require_giving(actor, role)
     external_id = words.clean_text(external_id, field="external_id", most=200)
     membership = _enter(user, role=role, external_id=external_id)
@@ -138,7 +149,7 @@ def invite(
     groups = _known_groups(group_ids)
     if Membership.objects.filter(user__email=email).exists():
         raise Refused("already_member", _("%(email)s is a member already.") % {"email": email}, "email")
-    if (open_one := Invitation.objects.filter(email=email, accepted=None, revoked=None).first()) is not None:
+    if (open_one := _invited().filter(email=email).first()) is not None:
         if open_one.is_open:
             message = _("%(email)s is invited already. Send that invitation again, or take it back first.")
             raise Refused("already_invited", message % {"email": email}, "email")
@@ -158,9 +169,12 @@ def invite(
 
 @change
 def renew_invitation(*, actor: Actor, invitation_id: UUID) -> tuple[Invitation, str]:
-    """A fresh link for an invitation; the one before stops working."""
+    """A fresh link for an invitation; the one before stops working. Raises Refused for what somebody asked for."""
     _require_managing(actor)
     invitation = _open_invitation(invitation_id)
+    if invitation.mailed_only:
+        message = _("%(email)s asked to join, and only they can ask for another link. You can invite them.")
+        raise Refused("request_not_renewable", message % {"email": invitation.email})
     require_giving(actor, invitation.role)
     before = {"expires": invitation.expires.isoformat()}
     token, invitation.expires = invitation.set_new_token(), clock.now() + INVITATION_LIFE
@@ -225,9 +239,17 @@ def find_invitation(*, tenant_slug: str, token: str) -> Invitation:
 
 
 def accept_invitation(*, tenant_slug: str, token: str, user: User, address: str = "") -> Membership:
-    """Make the signed-in person a member; the invitation must be for their address. Once, however often it is asked."""
+    """Make the signed-in person a member; the invitation must be for their address. Once, however often it is asked.
+
+    A link that was only mailed proves the address, and counts as long as the tenant is open to its domain.
+    """
     with _entering(tenant_slug) as tenant:
         invitation = _invitation_of(token)
+        if invitation.mailed_only and not _is_open_to(tenant, email=user.email, address=address):
+            message = _(
+                "This workspace is not open to your address any more. Ask its administrator to invite you."
+            )
+            raise Refused("registration_closed", message)
         if invitation.email != user.email.lower() or not user.is_active:
             message = _("This invitation is for %(email)s. Sign in with that address.")
             raise Refused("invitation_of_another", message % {"email": invitation.email})
@@ -236,6 +258,9 @@ def accept_invitation(*, tenant_slug: str, token: str, user: User, address: str 
         GroupMember.objects.bulk_create(GroupMember(group=each, membership=membership) for each in inside)
         invitation.accepted = clock.now()
         invitation.save(update_fields=["accepted"])
+        if invitation.mailed_only:
+            unproven = User.objects.filter(pk=user.pk, email=invitation.email, email_verified=None)
+            unproven.update(email_verified=clock.now())
         after = {"role": membership.role, "groups": [each.name for each in inside]}
         _record(_newcomer(tenant, user, membership, address), "member.joined", membership, after=after)
     return membership
@@ -244,23 +269,55 @@ def accept_invitation(*, tenant_slug: str, token: str, user: User, address: str 
 def join_by_domain(*, tenant_slug: str, user: User, address: str = "") -> Membership:
     """Make somebody a member whose e-mail address is of a domain that the tenant opened itself to.
 
-    The caller vouches that the address is theirs. Raises NotVisible where this is no way in, also for somebody who was
-    disabled; Refused "already_member". Whoever was removed may come back, so disable those who must not.
+    Raises NotVisible where this is no way in, also for somebody who was disabled or never proved the address; Refused
+    "already_member". Whoever was removed may come back, so disable those who must not.
     """
     with _entering(tenant_slug) as tenant:
-        choices = TenantSettings.objects.get(tenant=tenant)
-        is_open = (
-            choices.registration == TenantSettings.Registration.DOMAIN
-            and user.email.rpartition("@")[2].lower() in choices.registration_domains
-            and networks.admit(address, choices.networks)
-        )
+        is_open = _is_open_to(tenant, email=user.email, address=address)
         was_disabled = Membership.objects.filter(user=user).exclude(disabled=None).exists()
-        if not (is_open and user.is_active) or was_disabled:
+        if not (is_open and user.is_active and user.email_verified) or was_disabled:
             raise NotVisible(tenant_slug)
         membership = _enter(user, role=Role.MEMBER)
         actor = _newcomer(tenant, user, membership, address)
         _record(actor, "member.joined", membership, after={"role": membership.role}, by="domain")
     return membership
+
+
+def require_open_door(*, tenant_slug: str, address: str = "") -> None:
+    """Raises NotVisible unless the tenant takes in people by the domain of their address, from where they are."""
+    found = Tenant.objects.filter(slug=tenant_slug, status=Tenant.Status.ACTIVE).first()
+    if found is None:
+        raise NotVisible(tenant_slug)
+    with tenant_scope(found.pk):
+        if not _has_open_door(TenantSettings.objects.get(tenant=found), address):
+            raise NotVisible(tenant_slug)
+
+
+def ask_to_join(*, tenant_slug: str, email: str, address: str = "") -> Invitation | None:
+    """Note that somebody, who may be anybody, asked for a link to the mailbox of an address; None where it gets none.
+
+    The links before stop working. The link has a token only once it is mailed (links_to_send). Raises NotVisible and
+    Refused.
+    """
+    email = words.clean_email(email)
+    with _entering(tenant_slug) as tenant:
+        known = User.objects.filter(email=email).first()
+        is_inside = Membership.objects.filter(user__email=email).exists()
+        if is_inside or (known and not known.is_active):
+            return None
+        if not _is_open_to(tenant, email=email, address=address):
+            return None
+        Invitation.objects.filter(email=email, mailed_only=True, accepted=None, revoked=None).update(
+            revoked=clock.now()
+        )
+        visitor = _visitor(tenant, address)
+        request = _new_invitation(visitor, email, Role.MEMBER, [])
+        request.mailed_only, request.expires = True, clock.now() + REQUEST_LIFE
+        request.set_new_token()
+        request.save(force_insert=True)
+        after = {"email": email, "role": request.role, "expires": request.expires.isoformat()}
+        record_change(visitor, "invitation.requested", subject_id=request.pk, after=after)
+    return request
 
 
 # --- Import ----------------------------------------------------------------------------------
@@ -302,7 +359,7 @@ def import_members(*, actor: Actor, rows: Sequence[dict[str, str]], dry_run: boo
         return ImportReport(rows=len(rows), errors=reader.errors)
     made = [each for each in invitations if each is not None]
     tokens = [each.set_new_token() for each in made]
-    expired = Invitation.objects.filter(email__in=[each.email for each in made], accepted=None, revoked=None)
+    expired = _invited().filter(email__in=[each.email for each in made])
     expired.update(revoked=clock.now())
     Invitation.objects.bulk_create(made, batch_size=1000)
     after = {"count": len(made), "members": [{"email": each.email, "role": each.role} for each in made]}
@@ -319,7 +376,7 @@ class _ImportReader:
         self._roles = roles()
         self._groups = dict(Group.objects.filter(is_everyone=False).values_list("name", "pk"))
         self._members = set(Membership.objects.values_list("user__email", flat=True))
-        open_now = Invitation.objects.filter(accepted=None, revoked=None, expires__gt=clock.now())
+        open_now = _invited().filter(expires__gt=clock.now())
         self._invited = set(open_now.values_list("email", flat=True))
         self._seen: dict[str, int] = {}
 
@@ -380,6 +437,23 @@ def _others(actor: Actor, membership_id: UUID, *, gains: bool = False) -> Member
     if membership.user_id in (people_behind(actor) if gains else {actor.user_id}):
         raise Refused("own_membership", _("Nobody changes their own rights. Ask another administrator."))
     return membership
+
+
+def _has_open_door(choices: TenantSettings, address: str) -> bool:
+    by_domain = choices.registration == TenantSettings.Registration.DOMAIN
+    return by_domain and networks.admit(address, choices.networks)
+
+
+def _is_open_to(tenant: Tenant, *, email: str, address: str) -> bool:
+    """Whether the tenant takes in whoever reads this e-mail address, from this network address."""
+    choices = TenantSettings.objects.get(tenant=tenant)
+    domain = email.rpartition("@")[2].lower()
+    return domain in choices.registration_domains and _has_open_door(choices, address)
+
+
+def _invited() -> QuerySet[Invitation]:
+    """Open ones, or run out, that somebody of the tenant made."""
+    return Invitation.objects.filter(mailed_only=False, accepted=None, revoked=None)
 
 
 def _owners() -> QuerySet[Membership]:
@@ -478,6 +552,11 @@ def _known_groups(group_ids: Collection[UUID]) -> list[UUID]:
     if len(found := sorted(known)) != len(set(group_ids)):
         raise Refused("group_unknown", _("There is no such group. Choose from the list."), "groups")
     return found
+
+
+def _visitor(tenant: Tenant, address: str) -> Actor:
+    """Somebody who has not shown who they are."""
+    return replace(system_actor(tenant, "visitor"), address=address)
 
 
 def _newcomer(tenant: Tenant, user: User, membership: Membership, address: str) -> Actor:

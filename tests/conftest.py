@@ -5,7 +5,9 @@ Acme Bank and North Fund each have an administrator, a member and a reviewer; `s
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 import psycopg
 import pytest
@@ -26,6 +28,7 @@ from tests.support.services import services as running_services
 pytest_plugins = ["tests.chat.fixtures"]
 
 PASSWORD = "correct horse battery staple"
+PROVEN = {"email_verified": datetime(2026, 1, 1, tzinfo=UTC)}
 KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission"}
 
 
@@ -94,15 +97,18 @@ def _password_hash() -> str:
     return make_password(PASSWORD)
 
 
-def make_user(email: str, **fields: bool) -> User:
-    return User.objects.create(email=email, password=_password_hash(), **fields)
+def make_user(email: str, **fields: Any) -> User:
+    """A person with a password, whose address is proven."""
+    return User.objects.create(email=email, password=_password_hash(), **{**PROVEN, **fields})
 
 
 def make_company(slug: str, name: str) -> Company:
     tenant = Tenant.objects.create(slug=slug, name=name)
     lifecycle.furnish(tenant)
     # In few queries: nearly every test begins here.
-    people = {role: User(email=f"{role}@{slug}.example", password=_password_hash()) for role in Role}
+    people = {
+        role: User(email=f"{role}@{slug}.example", password=_password_hash(), **PROVEN) for role in Role
+    }
     User.objects.bulk_create(people.values())
     with tenant_scope(tenant.pk):
         Membership.objects.bulk_create(Membership(user=user, role=role) for role, user in people.items())

@@ -182,7 +182,7 @@ class _Work:
             groups.add_members(actor=self._actor, group_id=group_id, membership_ids=[member.pk])
 
     def _invited(self, email: str, part: MemberPart, wanted: set[UUID]) -> None:
-        found = Invitation.objects.filter(email=email, accepted=None, revoked=None).first()
+        found = Invitation.objects.filter(email=email, mailed_only=False, accepted=None, revoked=None).first()
         if found is not None and found.is_open:
             if found.role == part.role and set(found.groups) == wanted:
                 return
@@ -270,8 +270,8 @@ class _Work:
                     groups.remove_members(
                         actor=self._actor, group_id=row.group_id, membership_ids=[member.pk]
                     )
-            stale = Invitation.objects.filter(accepted=None, revoked=None).exclude(email__in=wanted)
-            for invitation in stale:
+            made = Invitation.objects.filter(mailed_only=False, accepted=None, revoked=None)
+            for invitation in made.exclude(email__in=wanted):
                 people.revoke_invitation(actor=self._actor, invitation_id=invitation.pk)
 
     def _prune_accounts(self) -> None:

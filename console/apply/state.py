@@ -108,8 +108,8 @@ def _members(groups: dict[UUID, Group]) -> State:
 
 
 def _invitations(groups: dict[UUID, Group]) -> State:
-    """Those whose links work."""
-    found = Invitation.objects.filter(accepted=None, revoked=None).order_by("email")
+    """Those whose links work; what people asked for themselves is no part of what a file says."""
+    found = Invitation.objects.filter(mailed_only=False, accepted=None, revoked=None).order_by("email")
     return {
         ("invitation", each.email): {
             "role": each.role,

@@ -53,6 +53,9 @@ class InvitationOut(BaseModel):
     role: str
     group_ids: list[UUID]
     invited_by: str | None
+    requested: bool = Field(
+        description="Asked for by the person. The link goes to their mailbox alone and cannot be renewed."
+    )
     created: datetime
     expires: datetime
 
@@ -195,6 +198,7 @@ def _invitation(row: Invitation) -> InvitationOut:
         role=row.role,
         group_ids=row.groups,
         invited_by=row.invited_by.email if row.invited_by else None,
+        requested=row.mailed_only,
         created=row.created,
         expires=row.expires,
     )

@@ -1,7 +1,7 @@
 """What people change about their own account: profile, e-mail address; and what they have set up.
 
-The e-mail address changes when a link that was sent to the new one is followed by the person while signed in. The link
-names the old address too, so it works once and dies with any other change.
+The e-mail address changes, or the present one is proven, when a link that was sent there is followed by the person while
+signed in. The link names the old address too, so it works once and dies with any other change.
 """
 
 from dataclasses import dataclass, field
@@ -17,8 +17,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from console.sign_in import proof
 from console.sign_in.changes import record_account_change
-from tenants import words
+from tenants import clock, words
 from tenants.errors import Refused
 from tenants.models import User
 
@@ -77,9 +78,22 @@ def ask_for_email(request: HttpRequest, *, user: User, email: str) -> None:
     if User.objects.filter(email=email).exists():
         get_adapter().send_mail("sign_in/mail/email_taken", email, {})
         return
-    token = signing.dumps([str(user.pk), user.email, email], salt=_SALT)
-    link = request.build_absolute_uri(reverse("account_confirm_email", args=[token]))
+    link = _link(request, user, email)
     get_adapter().send_mail("sign_in/mail/email_confirm", email, {"link": link, "old": user.email})
+
+
+def ask_for_proof(request: HttpRequest, *, user: User) -> None:
+    """Send a link to the account's own address, which proves it when it is followed. Raises Refused."""
+    if not ratelimit.consume(request, action="manage_email", user=user):
+        raise Refused("too_many", _("Too many attempts. Wait a few minutes, then try again."), "email")
+    get_adapter().send_mail(
+        "sign_in/mail/email_proof", user.email, {"link": _link(request, user, user.email)}
+    )
+
+
+def _link(request: HttpRequest, user: User, email: str) -> str:
+    token = signing.dumps([str(user.pk), user.email, email], salt=_SALT)
+    return request.build_absolute_uri(reverse("account_confirm_email", args=[token]))
 
 
 def email_of_token(*, user: User, token: str) -> str:
@@ -88,7 +102,8 @@ def email_of_token(*, user: User, token: str) -> str:
         person, old, new = signing.loads(token, salt=_SALT, max_age=LINK_VALID_S)
     except signing.BadSignature:
         person, old, new = "", "", ""
-    if person != str(user.pk) or old != user.email:
+    is_used = new == user.email and user.email_verified is not None
+    if person != str(user.pk) or old != user.email or is_used:
         message = _(
             "This link is used, too old, or of another account. Sign in as the one that asked for it."
         )
@@ -97,13 +112,16 @@ def email_of_token(*, user: User, token: str) -> str:
 
 
 def change_email(*, user: User, token: str) -> None:
-    """Take the address that the link is about. Raises Refused."""
+    """Take the address that the link is about, as proven by it. Raises Refused."""
     try:
         with transaction.atomic():
             locked = User.objects.select_for_update().get(pk=user.pk)
             new = email_of_token(user=locked, token=token)
-            old, locked.email = locked.email, new
-            locked.save(update_fields=["email"])
+            if new == locked.email:
+                proof.mark(locked)
+                return
+            old, locked.email, locked.email_verified = locked.email, new, clock.now()
+            locked.save(update_fields=["email", "email_verified"])
             record_account_change(
                 locked, "account.email_changed", before={"email": old}, after={"email": new}
             )

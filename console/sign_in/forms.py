@@ -59,12 +59,11 @@ class SignInForm(forms.Form):
 
 
 class ForgottenPasswordForm(ResetPasswordForm):
-    """Mails a link to active people who have a password; who comes from an identity provider alone gets none."""
+    """Mails a link to the active person of an address; whoever came by an identity provider gets a first password."""
 
     def clean_email(self) -> str:
         email = self.cleaned_data["email"].strip().lower()
-        found = User.objects.filter(email=email, is_active=True)
-        self.users = [user for user in found if user.has_usable_password()]
+        self.users = list(User.objects.filter(email=email, is_active=True))
         return email
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:

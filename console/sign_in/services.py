@@ -15,7 +15,7 @@ from console.sign_in.models import KEY_DAY, KEY_PURPOSE, IdentityProvider
 from console.sign_in.openid import Discovery, DiscoveryFailed, discover
 from tenants import words
 from tenants.actors import Actor, NotVisible, permissions_of, require
-from tenants.changes import difference, record_change
+from tenants.changes import change, difference, record_change
 from tenants.envelope import seal
 from tenants.errors import Refused
 from tenants.models import CustomRole, TenantSettings
@@ -45,6 +45,7 @@ def default_roles() -> dict[str, frozenset[str]]:
     return {role: held for role, held in permissions_of(names).items() if not duties_of(held)}
 
 
+@change
 def create_provider(
     *,
     actor: Actor,
@@ -82,6 +83,7 @@ def create_provider(
     return row
 
 
+@change
 def update_provider(*, actor: Actor, provider_id: UUID, **changes: Any) -> IdentityProvider:
     """Change some of: name, issuer, client_id, client_secret, domains, default_role, just_in_time, enabled.
 
@@ -109,6 +111,7 @@ def update_provider(*, actor: Actor, provider_id: UUID, **changes: Any) -> Ident
     return row
 
 
+@change
 def delete_provider(*, actor: Actor, provider_id: UUID) -> None:
     """Remove it, untie the accounts tied to it and end the sessions it vouched for. The people stay members."""
     require(actor, SIGN_IN_MANAGE)
@@ -131,6 +134,7 @@ def is_second_factor_required(actor: Actor) -> bool:
     return TenantSettings.objects.filter(mfa_required=True).exists()
 
 
+@change
 def require_second_factor(*, actor: Actor, required: bool) -> None:
     """Whether everybody needs a second factor. From now on: sockets of those without one close within a second."""
     require(actor, SIGN_IN_MANAGE)

@@ -5,8 +5,10 @@ from typing import Any
 from allauth.account.signals import password_reset
 from allauth.mfa.models import Authenticator
 from django.db.models.signals import post_delete, post_save
+from django.http import HttpRequest
 
 from console import throttle
+from console.sign_in import proof
 from console.sign_in.changes import record_account_change
 from tenants.models import User
 
@@ -34,6 +36,7 @@ def _record(instance: Authenticator, kind: str) -> None:
     record_account_change(user, kind, detail={"type": str(instance.type)})
 
 
-def _password_reset(user: User, **_: Any) -> None:
-    """Who could read the mail and chose a new password need not wait for the brake."""
+def _password_reset(request: HttpRequest, user: User, **_: Any) -> None:
+    """Who could read the mail and chose a new password need not wait for the brake, and proved the address."""
+    proof.proven_by_new_password(request, user)
     throttle.forgive(email=user.email)

@@ -1,8 +1,9 @@
 """Who may come in through a tenant's identity provider, and as whom.
 
 An issuer is trusted for its own tenant only, and about e-mail addresses it has verified in domains that the tenant
-allows. An account that exists is tied to it only when it belongs to a member of this very tenant; a platform
-administrator never comes in this way.
+allows. An account that exists is tied to it only when it belongs to a member of this very tenant, and nobody else can
+have chosen its password: an account whose address is unproven may be held by whoever invited it, who would then act as
+the person that the issuer means. A platform administrator never comes in this way.
 """
 
 import logging
@@ -151,6 +152,7 @@ def _let_in(login: SocialLogin) -> None:
             user = _provision(row, email, login.user.name)
         _require_member(user)
         if known is None:
+            _require_proof(user)
             _tie(login, user, row)
         login.user = user
 
@@ -192,6 +194,15 @@ def _require_member(user: User) -> None:
     is_member = Membership.objects.filter(user=user, disabled=None).exists()
     if not is_member or not user.is_active or user.is_platform_administrator:
         raise _stranger()
+
+
+def _require_proof(user: User) -> None:
+    if user.may_be_somebody_elses:
+        message = _(
+            "The address of your account is not confirmed yet. Set a new password under “Forgotten password”, which "
+            "confirms it, then sign in with your company again."
+        )
+        raise NotLetIn(message)
 
 
 def _stranger() -> NotLetIn:

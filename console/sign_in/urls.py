@@ -6,7 +6,7 @@ from django.db import transaction
 from django.urls import path, re_path
 from django.views.decorators.cache import never_cache
 
-from console.sign_in.views import account, administration, door, factors, invitation
+from console.sign_in.views import account, administration, door, factors, invitation, join
 
 # Their flows name these addresses themselves; each is one of ours.
 ALLAUTH_NAMES = [
@@ -38,12 +38,14 @@ urlpatterns = [
         name="account_reset_password_from_key_done",
     ),
     path("invitation/<slug:slug>/<str:token>/", invitation.page, name="invitation"),
+    path("join/<slug:slug>/", join.page, name="join"),
     path("account/", account.overview, name="account"),
     path("account/profile", account.profile, name="account_profile"),
     path("account/avatar", account.avatar, name="account_avatar"),
     path("account/avatar/<uuid:user_id>", account.avatar_of, name="avatar"),
     path("account/password/", account.ChangePassword.as_view(), name="account_change_password"),
     path("account/email/", account.change_email, name="account_email"),
+    path("account/email/proof", account.prove_email, name="account_prove_email"),
     path("account/email/<str:token>/", account.confirm_email, name="account_confirm_email"),
     path("account/sessions/<int:session_id>/end", account.end_session, name="end_session"),
     path("account/sessions/end-others", account.end_other_sessions, name="end_other_sessions"),

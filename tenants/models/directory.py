@@ -31,6 +31,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_platform_administrator = models.BooleanField(
         default=False, help_text="Sees the platform's health and limits, never content."
     )
+    email_verified = models.DateTimeField(
+        null=True, editable=False, help_text="When the person proved that they read this address’s mail."
+    )
     language = models.CharField(_("language"), max_length=10, blank=True)
     avatar = models.BinaryField(null=True, editable=False, help_text="WebP, 256 by 256 pixels.")
     created = models.DateTimeField(default=clock.now, editable=False)
@@ -43,6 +46,15 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.name or self.email
+
+    @property
+    def may_be_somebody_elses(self) -> bool:
+        """Whether whoever chose the password may be another than whom the address belongs to.
+
+        An account without a password opens for nobody but the tenants whose providers vouch for it, and each of those
+        for itself alone.
+        """
+        return self.email_verified is None and self.has_usable_password()
 
 
 class Tenant(models.Model):

@@ -101,7 +101,11 @@ class GroupMember(TenantModel):
 
 
 class Invitation(TenantModel):
-    """An offer to join, by a link whose token is kept as a hash. One open invitation an address."""
+    """An offer to join, by a link whose token is kept as a hash. One open invitation an address, and one request.
+
+    Whoever invites sees the link too, so it does not prove whose an address is. The link of a request, which somebody
+    made at the tenant's own door, is `mailed_only`: nobody but the reader of the address's mail has it.
+    """
 
     email = models.EmailField()
     role = models.CharField(max_length=50)
@@ -109,6 +113,9 @@ class Invitation(TenantModel):
     token_hash = models.BinaryField(max_length=32, editable=False)
     invited_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    mailed_only = models.BooleanField(
+        default=False, editable=False, help_text="Asked for by the person; its link is shown to nobody."
     )
     created = models.DateTimeField(default=clock.now, editable=False)
     sent = models.DateTimeField(null=True, editable=False, help_text="When its link went out by e-mail.")
@@ -119,7 +126,7 @@ class Invitation(TenantModel):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["tenant", "email"],
+                fields=["tenant", "email", "mailed_only"],
                 condition=models.Q(accepted=None, revoked=None),
                 name="one_open_invitation_an_address",
             )

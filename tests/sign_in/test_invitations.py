@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from allauth.mfa.models import Authenticator
 from django.test import Client
 
 from console.sign_in.invitations import join_with_new_password
@@ -12,7 +11,7 @@ from tenants.errors import Refused
 from tenants.models import Invitation, Membership, User
 from tenants.scope import tenant_scope
 from tests.conftest import PASSWORD, Company
-from tests.sign_in.conftest import add_authenticator_app, sign_in
+from tests.sign_in.conftest import sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -89,16 +88,31 @@ def test_nobody_accepts_for_another(
     assert role_of(acme, north.member.email) is None
 
 
-def test_an_account_that_only_a_provider_vouched_for_gets_means_of_its_own(
+def test_no_link_sets_a_password_on_an_account_that_exists(
     acme: Company, north: Company, client: Client
 ) -> None:
-    """What was set up under a tenant's provider does not come along into another tenant."""
-    user = User.objects.create_user("new@acme-bank.example", None)
-    add_authenticator_app(user)
+    """The takeover: who invites somebody of another company sees the link, and must not become them by it."""
+    user = User.objects.create_user("someone@north-fund.example", None)
+    with tenant_scope(north.tenant.pk):
+        Membership.objects.create(user=user, role="administrator")
     link = invite(acme, user.email)
-    assert client.post(link, GOOD).headers["Location"] == "/t/acme-bank/"
-    assert not Authenticator.objects.filter(user=user).exists()
-    assert sign_in(Client(), user.email, GOOD["password"]).headers["Location"] == "/"
+    page = client.get(link).text
+    assert "signs in through its company" in page
+    assert f'name="email" value="{user.email}"' in page and 'action="/signin/forgotten/"' in page
+    assert client.post(link, GOOD).status_code == 200
+    assert not User.objects.get(pk=user.pk).has_usable_password()
+    assert "_auth_user_id" not in client.session
+    token = link.split("/")[3]
+    invitation = people.find_invitation(tenant_slug="acme-bank", token=token)
+    with pytest.raises(Refused) as refused:
+        join_with_new_password(invitation=invitation, token=token, address="", **GOOD)
+    assert refused.value.code == "account_exists"
+    assert role_of(acme, user.email) is None
+
+
+def test_an_account_made_by_a_link_that_inviters_see_is_unproven(acme: Company, client: Client) -> None:
+    client.post(invite(acme, "new@acme-bank.example"), GOOD)
+    assert User.objects.get(email="new@acme-bank.example").email_verified is None
 
 
 def test_links_that_lead_nowhere(acme: Company, north: Company, client: Client) -> None:

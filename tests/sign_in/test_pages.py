@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from console.sign_in.services import create_provider
-from tenants import people
+from tenants import lifecycle, people
 from tenants.models import User
 from tenants.scope import tenant_scope
 from tests.conftest import Company
@@ -23,6 +23,7 @@ VISITORS = [
     "/signin/forgotten/0-x/",
     "/signin/sso/",
     "/signin/sso/acme-bank/",
+    "/join/acme-bank/",
 ]
 OWN = [
     "/account/",
@@ -53,15 +54,27 @@ def pages(acme: Company, client: Client, client_of: Callable[[User], Client]) ->
             domains=["acme-bank.example"],
         )
         _made, token = people.invite(actor=actor, email="new@acme-bank.example")
+        _made, known = people.invite(actor=actor, email="known@acme-bank.example")
+        lifecycle.update_settings(
+            actor=actor, registration="domain", registration_domains=["acme-bank.example"]
+        )
+    User.objects.create_user("known@acme-bank.example", None)
     invitation = f"/invitation/acme-bank/{token}/"
-    found = {path: Client().get(path).text for path in [*VISITORS, invitation, f"{invitation[:-2]}x/"]}
+    found = {
+        path: Client().get(path).text
+        for path in [*VISITORS, invitation, f"/invitation/acme-bank/{known}/", f"{invitation[:-2]}x/"]
+    }
     add_authenticator_app(acme.member)
     sign_in(client, acme.member.email)
     found["/signin/second-factor/"] = client.get("/signin/second-factor/").text
     sign_in_with_code(client, acme.member)
     found |= {path: client.get(path).text for path in OWN}
+    User.objects.filter(pk=acme.curator.pk).update(email_verified=None)
     fresh = Client()
     sign_in(fresh, acme.curator.email)
+    found["an unproven account"] = fresh.get("/account/").text
+    assert "Confirm your address" in found["an unproven account"]
+    found["the link is mailed"] = fresh.post("/account/email/proof").text
     found["/account/authenticator/"] = fresh.get("/account/authenticator/").text
     place = "/t/acme-bank/administration/sign-in/"
     places = [place + path.format(provider=provider.pk) for path in ADMINISTRATION]

@@ -174,7 +174,9 @@ class TestJustInTime:
         for path in ("/account/password/", "/account/email/", "/account/passkeys/add/"):
             assert client.get(path).status_code == 404, path
         client.post("/signin/forgotten/", {"email": "new.person@acme-bank.example"})
-        assert [message.subject for message in mail.outbox] == ["[Custos] No account for this address"]
+        assert [message.subject for message in mail.outbox] == ["[Custos] A new password"], (
+            "but by the mailbox"
+        )
 
     def test_a_second_factor_is_set_up_only_soon_after_the_provider_vouched(
         self, provider: IdentityProvider, acme: Company, issuer: Issuer, client: Client

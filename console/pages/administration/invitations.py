@@ -45,6 +45,7 @@ COLUMNS = (
 STATES = {
     "waiting": labels.State("busy", "s-busy", pgettext_lazy("invitations", "Waiting")),
     "unsent": labels.State("warn", "s-warn", gettext_lazy("Waiting, not mailed")),
+    "asked": labels.State("busy", "s-busy", gettext_lazy("Asked to join")),
     "expired": labels.State("", "s-time", gettext_lazy("Expired")),
 }
 ACTIONS = (("resend", gettext_lazy("Send again…"), False), ("revoke", gettext_lazy("Take back…"), True))
@@ -147,6 +148,8 @@ def send_later(request: TenantRequest, invitation_ids: Sequence[UUID]) -> None:
 def _state(invitation: Invitation) -> str:
     if invitation.expires <= clock.now():
         return "expired"
+    if invitation.mailed_only:
+        return "asked"
     return "waiting" if invitation.sent else "unsent"
 
 
@@ -156,8 +159,9 @@ def _found(request: TenantRequest) -> QuerySet[Invitation]:
         found = found.filter(email__icontains=search)
     narrowed: dict[str, dict[str, Any]] = {
         "expired": {"expires__lte": clock.now()},
-        "waiting": {"expires__gt": clock.now(), "sent__isnull": False},
-        "unsent": {"expires__gt": clock.now(), "sent": None},
+        "asked": {"expires__gt": clock.now(), "mailed_only": True},
+        "waiting": {"expires__gt": clock.now(), "mailed_only": False, "sent__isnull": False},
+        "unsent": {"expires__gt": clock.now(), "mailed_only": False, "sent": None},
     }
     return found.filter(**narrowed.get(request.GET.get("state", ""), {}))
 

@@ -37,6 +37,7 @@ def _page(request: HttpRequest, status: int = 200, **more: object) -> HttpRespon
         "sessions": sessions.of_person(user, current_key=request.session.session_key),
         "has_password": user.has_usable_password(),
         "is_own": is_own(request.session, user),
+        "is_unproven": user.may_be_somebody_elses,
         **more,
     }
     return render(request, "sign_in/account.html", context, status=status)
@@ -135,6 +136,22 @@ def change_email(request: HttpRequest) -> HttpResponse:
     return render(request, "sign_in/email.html", {"form": form}, status=422 if form.is_bound else 200)
 
 
+@require_POST
+@never_cache
+@login_required
+def prove_email(request: HttpRequest) -> HttpResponse:
+    """Mail a link that proves the account's own address."""
+    user = _with_password(request)
+    if user.email_verified is not None:
+        raise Http404
+    try:
+        accounts.ask_for_proof(request, user=user)
+    except Refused as refused:
+        messages.error(request, refused.message)
+        return redirect("account")
+    return render(request, "sign_in/email_sent.html", {"email": user.email})
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 @login_required
@@ -145,7 +162,12 @@ def confirm_email(request: HttpRequest, token: str) -> HttpResponse:
         email = accounts.email_of_token(user=user, token=token)
         if request.method == "POST":
             accounts.change_email(user=user, token=token)
-            messages.success(request, _("Your e-mail address is now %(email)s.") % {"email": email})
+            said = (
+                _("Your address is confirmed.")
+                if email == user.email
+                else _("Your e-mail address is now %(email)s.")
+            )
+            messages.success(request, said % {"email": email})
             return redirect("account")
     except Refused as refused:
         return render(request, "sign_in/email_confirm.html", {"refused": refused.message}, status=422)

@@ -49,9 +49,10 @@ def page(request: HttpRequest, slug: str, token: str) -> HttpResponse:
     if isinstance(user, User) and is_own(request.session, user):
         return _accept(request, invitation, token, user)
     account = invitations.account_of(invitation)
-    if account is not None and (account.has_usable_password() or not account.is_active):
-        return render(request, "sign_in/invitation.html", {"invitation": invitation, "how": "sign in"})
-    return _join(request, invitation, token)
+    if account is None:
+        return _join(request, invitation, token)
+    how = "sign in" if account.has_usable_password() or not account.is_active else "company"
+    return render(request, "sign_in/invitation.html", {"invitation": invitation, "how": how})
 
 
 def _accept(request: HttpRequest, invitation: Invitation, token: str, user: User) -> HttpResponse:
