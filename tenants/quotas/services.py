@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from tenants import clock, valkey
 from tenants.actors import Actor, NotVisible, require
-from tenants.changes import record_change
+from tenants.changes import change, record_change
 from tenants.errors import Refused
 from tenants.models import ApiKey, Group, Membership
 from tenants.quotas import counters, rules
@@ -30,6 +30,7 @@ __all__ = ["charge_storage", "release_storage", "remove_limit", "set_limit"]
 logger = logging.getLogger(__name__)
 
 
+@change
 def set_limit(*, actor: Actor, subject_kind: str, subject_id: UUID | None, metric: str, value: int) -> Limit:
     """Make or change the limit of a subject and metric, binding at once.
 
@@ -58,6 +59,7 @@ def set_limit(*, actor: Actor, subject_kind: str, subject_id: UUID | None, metri
     return limit
 
 
+@change
 def remove_limit(*, actor: Actor, subject_kind: str, subject_id: UUID | None, metric: str) -> None:
     """Take a limit away. Raises NotVisible where there is none."""
     _require(actor)
