@@ -16,6 +16,7 @@ from console.sign_in.models import IdentityProvider
 router = Router(tags=["Identity providers"])
 
 _DOMAINS = "Of the addresses that the provider may speak for; at least one."
+_DUTIES = "Let in administrators and reviewers too. Only who appoints people changes such a provider."
 
 
 class Provider(BaseModel):
@@ -30,6 +31,7 @@ class Provider(BaseModel):
     domains: list[str]
     default_role: str
     just_in_time: bool
+    vouches_for_duties: bool
     enabled: bool
     created: datetime
 
@@ -43,6 +45,7 @@ class NewProvider(Input):
     domains: list[Word] = Field(max_length=services.MOST_DOMAINS, description=_DOMAINS)
     default_role: Code = "member"
     just_in_time: bool = Field(False, description="Let people in without an invitation.")
+    vouches_for_duties: bool = Field(False, description=_DUTIES)
     enabled: bool = True
 
 
@@ -54,6 +57,7 @@ class ProviderChange(Input):
     domains: list[Word] = Field(default_factory=list, max_length=services.MOST_DOMAINS, description=_DOMAINS)
     default_role: Code = left_out()
     just_in_time: bool = left_out()
+    vouches_for_duties: bool = left_out()
     enabled: bool = left_out()
 
 
@@ -114,6 +118,7 @@ def _provider(row: IdentityProvider) -> Provider:
         domains=row.domains,
         default_role=row.default_role,
         just_in_time=row.just_in_time,
+        vouches_for_duties=row.vouches_for_duties,
         enabled=row.enabled,
         created=row.created,
     )

@@ -1,7 +1,8 @@
 """What a session must show before it opens a tenant: a second factor where one is required, and a sign-in of its own.
 
 A session knows by which means its person signed in. A tenant's identity provider vouches for that tenant alone:
-whoever runs it could otherwise enter the other tenants of everybody it names.
+whoever runs it could otherwise enter the other tenants of everybody it names. For those who administer or review it
+vouches only when who appoints them trusts it with that.
 """
 
 from collections.abc import Iterable, MutableMapping
@@ -16,7 +17,10 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.urls import reverse
 
-from tenants.models import TenantSettings, User
+from console.sign_in.models import IdentityProvider
+from tenants.actors import permissions_of
+from tenants.models import Membership, TenantSettings, User
+from tenants.roles import duties_of
 from tenants.scope import tenant_scope
 
 Session = SessionBase | MutableMapping[str, Any]
@@ -37,7 +41,7 @@ class Step(StrEnum):
 
 def step_before(*, session: Session, user: User, tenant_id: UUID) -> Step | None:
     """The step that is missing before this session may enter the tenant; None when it may."""
-    if not is_own(session, user) and session.get(PROVIDER_TENANT) != str(tenant_id):
+    if not is_own(session, user) and not _is_vouched_for(session, user, tenant_id):
         return Step.SIGN_IN
     if not requires_second_factor(tenant_id):
         return None
@@ -57,6 +61,30 @@ def way_to(*, session: Session, user: User, tenant_id: UUID) -> str | None:
         return reverse("account_reauthenticate" if user.has_usable_password() else "sso")
     has_code = Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP).exists()
     return reverse("mfa_reauthenticate" if has_code else "mfa_reauthenticate_webauthn")
+
+
+def speaks_for(provider: IdentityProvider, user: User) -> bool:
+    """Whether the provider's word suffices for a member of this role. Inside the tenant's scope."""
+    role = Membership.objects.filter(user=user).values_list("role", flat=True).first() or ""
+    return provider.vouches_for_duties or not duties_of(permissions_of([role])[role])
+
+
+def provider_used(session: Session, user: User) -> str:
+    """The reference of the identity provider that the session was signed in with; "" for none."""
+    if PROVIDER_TENANT not in session:
+        return ""
+    used = [record["provider"] for record in records(session, user) if "provider" in record]
+    return used[-1] if used else ""
+
+
+def _is_vouched_for(session: Session, user: User, tenant_id: UUID) -> bool:
+    """Whether it was the tenant's own provider, whose word suffices for who the person is there by now."""
+    tenant, _colon, provider_id = provider_used(session, user).partition(":")
+    if tenant != str(tenant_id):
+        return False
+    with tenant_scope(tenant_id):
+        provider = IdentityProvider.objects.filter(pk=UUID(provider_id)).first()
+        return provider is not None and speaks_for(provider, user)
 
 
 def requires_second_factor(tenant_id: UUID) -> bool:

@@ -15,7 +15,11 @@ KEY_PURPOSE = "sign_in"
 
 
 class IdentityProvider(TenantModel):
-    """An OpenID Connect issuer that vouches for people of this tenant, and for nobody elsewhere."""
+    """An OpenID Connect issuer that vouches for people of this tenant, and for nobody elsewhere.
+
+    vouches_for_duties: for its administrators and reviewers too. Whoever manages sign-in chooses the issuer and could
+    have it name anybody, so that is for those who appoint people to decide.
+    """
 
     slug = models.SlugField(max_length=50)
     name = models.CharField(_("name"), max_length=120)
@@ -25,6 +29,7 @@ class IdentityProvider(TenantModel):
     domains = ArrayField(models.CharField(max_length=253), default=list)
     default_role = models.CharField(_("role of new people"), max_length=50, default="member")
     just_in_time = models.BooleanField(_("let in people without an invitation"), default=False)
+    vouches_for_duties = models.BooleanField(_("vouch for administrators and reviewers too"), default=False)
     enabled = models.BooleanField(_("enabled"), default=True)
     created = models.DateTimeField(default=clock.now, editable=False)
 

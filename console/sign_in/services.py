@@ -19,7 +19,7 @@ from tenants.changes import change, difference, record_change
 from tenants.envelope import seal
 from tenants.errors import Refused
 from tenants.models import CustomRole, TenantSettings
-from tenants.roles import ADMINISTRATION_VIEW, PERMISSIONS, SIGN_IN_MANAGE, duties_of
+from tenants.roles import ADMINISTRATION_VIEW, PEOPLE_APPOINT, PERMISSIONS, SIGN_IN_MANAGE, duties_of
 
 MOST_PROVIDERS = 20
 MOST_DOMAINS = 50
@@ -57,6 +57,7 @@ def create_provider(
     domains: list[str],
     default_role: str = "member",
     just_in_time: bool = False,
+    vouches_for_duties: bool = False,
     enabled: bool = True,
 ) -> IdentityProvider:
     """A new identity provider. An empty secret is that of a public client (PKCE alone)."""
@@ -74,9 +75,11 @@ def create_provider(
         "domains": domains,
         "default_role": default_role,
         "just_in_time": just_in_time,
+        "vouches_for_duties": vouches_for_duties,
         "enabled": enabled,
     }
     _apply(row, values)
+    _refuse_trust(actor, row.vouches_for_duties)
     _set_secret(row, client_secret)
     row.save(force_insert=True)
     record_change(actor, "identity_provider.created", subject_id=row.pk, after=_shown(row))
@@ -85,7 +88,8 @@ def create_provider(
 
 @change
 def update_provider(*, actor: Actor, provider_id: UUID, **changes: Any) -> IdentityProvider:
-    """Change some of: name, issuer, client_id, client_secret, domains, default_role, just_in_time, enabled.
+    """Change some of: name, issuer, client_id, client_secret, domains, default_role, just_in_time, vouches_for_duties,
+    enabled.
 
     With another issuer the accounts tied to the old one are untied: its names for people mean others there. Sessions
     that the provider vouched for end when it is disabled or its issuer changes.
@@ -96,6 +100,7 @@ def update_provider(*, actor: Actor, provider_id: UUID, **changes: Any) -> Ident
     secret_before = row.sealed_secret
     secret = changes.pop("client_secret", None)
     _apply(row, changes)
+    _refuse_trust(actor, before["vouches_for_duties"] or row.vouches_for_duties)
     if secret is not None:
         _set_secret(row, secret)
     row.save()
@@ -154,6 +159,14 @@ def require_second_factor(*, actor: Actor, required: bool) -> None:
 def _require_any(actor: Actor) -> None:
     if not (actor.can(ADMINISTRATION_VIEW) or actor.can(SIGN_IN_MANAGE)):
         raise NotVisible(SIGN_IN_MANAGE)
+
+
+def _refuse_trust(actor: Actor, for_duties: bool) -> None:
+    """Raises Refused: with such a provider one could sign in as any administrator or reviewer, so who appoints them sees
+    to it."""
+    if for_duties and not actor.can(PEOPLE_APPOINT):
+        message = _("Only an owner changes a sign-in that vouches for administrators and reviewers.")
+        raise Refused("provider_not_yours", message, "vouches_for_duties")
 
 
 def _locked(provider_id: UUID) -> IdentityProvider:
@@ -243,6 +256,7 @@ _CLEANERS: dict[str, Any] = {
     "domains": _domains,
     "default_role": _default_role,
     "just_in_time": bool,
+    "vouches_for_duties": bool,
     "enabled": bool,
 }
 

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from console.sign_in.changes import client_address, record_account_change
-from console.sign_in.entry import PROVIDER_TENANT, records
+from console.sign_in.entry import provider_used
 from tenants import clock
 from tenants.models import User
 
@@ -125,10 +125,8 @@ def _end(user: User, rows: QuerySet[UserSession], which: str) -> int:
 
 
 def _provider(request: HttpRequest, user: User) -> dict[str, str]:
-    if PROVIDER_TENANT not in request.session:
-        return {}
-    used = [record["provider"] for record in records(request.session, user) if "provider" in record]
-    return {"provider": used[-1]} if used else {}
+    used = provider_used(request.session, user)
+    return {"provider": used} if used else {}
 
 
 def device(user_agent: str) -> str:

@@ -3,7 +3,8 @@
 An issuer is trusted for its own tenant only, and about e-mail addresses it has verified in domains that the tenant
 allows. An account that exists is tied to it only when it belongs to a member of this very tenant, and nobody else can
 have chosen its password: an account whose address is unproven may be held by whoever invited it, who would then act as
-the person that the issuer means. A platform administrator never comes in this way.
+the person that the issuer means. Nobody who administers or reviews comes in this way unless whoever appoints people
+trusts the provider with them, and a platform administrator never does.
 """
 
 import logging
@@ -19,14 +20,17 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from console.sign_in.changes import person_as_actor
+from console.sign_in.entry import speaks_for
 from console.sign_in.models import KEY_DAY, KEY_PURPOSE, IdentityProvider
 from console.sign_in.openid import TenantOpenIDProvider
 from console.sign_in.outgoing import IssuerSession
 from tenants import words
+from tenants.actors import permissions_of
 from tenants.changes import record_change
 from tenants.envelope import open_sealed
 from tenants.errors import Refused
 from tenants.models import Membership, Tenant, User
+from tenants.roles import duties_of
 from tenants.scope import tenant_scope
 
 logger = logging.getLogger(__name__)
@@ -151,6 +155,7 @@ def _let_in(login: SocialLogin) -> None:
         if user is None:
             user = _provision(row, email, login.user.name)
         _require_member(user)
+        _require_spoken_for(user, row)
         if known is None:
             _require_proof(user)
             _tie(login, user, row)
@@ -174,7 +179,7 @@ def _vouched_for(row: IdentityProvider, said: dict[str, Any]) -> str:
 
 
 def _provision(row: IdentityProvider, email: str, name: str) -> User:
-    if not row.just_in_time:
+    if not row.just_in_time or duties_of(permissions_of([row.default_role])[row.default_role]):
         raise _stranger()
     user = User.objects.create_user(email, None, name=name)
     membership = Membership.objects.create(user=user, role=row.default_role)
@@ -194,6 +199,15 @@ def _require_member(user: User) -> None:
     is_member = Membership.objects.filter(user=user, disabled=None).exists()
     if not is_member or not user.is_active or user.is_platform_administrator:
         raise _stranger()
+
+
+def _require_spoken_for(user: User, row: IdentityProvider) -> None:
+    if not speaks_for(row, user):
+        message = _(
+            "People who administer or review sign in here by password or passkey. An owner can let your company's "
+            "sign-in vouch for them too."
+        )
+        raise NotLetIn(message)
 
 
 def _require_proof(user: User) -> None:

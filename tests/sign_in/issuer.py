@@ -18,6 +18,7 @@ START_S = 20
 # Its users by what they are for: the "sub" of each.
 USERS: dict[str, dict[str, Any]] = {
     "member": {"email": "member@acme-bank.example", "email_verified": True, "name": "A Member"},
+    "reviewer": {"email": "reviewer@acme-bank.example", "email_verified": True},
     "new": {"email": "New.Person@acme-bank.example", "email_verified": True, "name": "New Person"},
     "unverified": {"email": "curator@acme-bank.example", "email_verified": False},
     "text verified": {"email": "curator@acme-bank.example", "email_verified": "true"},

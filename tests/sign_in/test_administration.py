@@ -82,6 +82,29 @@ def test_its_secret_is_sealed_and_stays_where_it_belongs(acme: Company) -> None:
             open_secret(other)
 
 
+def test_only_who_appoints_people_trusts_a_provider_with_administrators_and_reviewers(
+    acme: Company, client_of: Callable[[User], Client]
+) -> None:
+    with pytest.raises(Refused) as refused:
+        create(acme, vouches_for_duties=True)
+    assert refused.value.code == "provider_not_yours"
+    row = create(acme)
+    with tenant_scope(acme.tenant.pk):
+        owner, administrator = acme.actor(acme.owner), acme.actor(acme.administrator)
+        with pytest.raises(Refused):
+            services.update_provider(actor=administrator, provider_id=row.pk, vouches_for_duties=True)
+        services.update_provider(actor=owner, provider_id=row.pk, vouches_for_duties=True)
+        with pytest.raises(Refused):
+            services.update_provider(actor=administrator, provider_id=row.pk, issuer="https://evil.example")
+    edit = f"{PLACE}{row.pk}/"
+    assert "vouches_for_duties" not in client_of(acme.administrator).get(edit).text
+    form = {**GOOD, "domains": "acme-bank.example", "default_role": "member", "enabled": "on"}
+    assert client_of(acme.administrator).post(edit, form).status_code == 422
+    assert client_of(acme.owner).post(edit, form).status_code == 302
+    with tenant_scope(acme.tenant.pk):
+        assert not IdentityProvider.objects.get().vouches_for_duties
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [

@@ -14,7 +14,7 @@ from django.test import Client
 from audit.models import AuditRecord
 from console.sign_in import services
 from console.sign_in.models import IdentityProvider
-from tenants.models import Membership, User
+from tenants.models import CustomRole, Membership, User
 from tenants.scope import tenant_scope
 from tests.conftest import PASSWORD, Company, make_user
 from tests.sign_in.conftest import add_authenticator_app, code_now, sign_in
@@ -26,7 +26,7 @@ START = "/signin/sso/acme-bank/login/"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
-def add_provider(company: Company, issuer: Issuer, **more: Any) -> IdentityProvider:
+def add_provider(company: Company, issuer: Issuer, by: User | None = None, **more: Any) -> IdentityProvider:
     values = {
         "slug": "login",
         "name": "Company login",
@@ -37,7 +37,7 @@ def add_provider(company: Company, issuer: Issuer, **more: Any) -> IdentityProvi
         **more,
     }
     with tenant_scope(company.tenant.pk):
-        return services.create_provider(actor=company.actor(company.administrator), **values)
+        return services.create_provider(actor=company.actor(by or company.administrator), **values)
 
 
 @pytest.fixture
@@ -159,6 +159,21 @@ class TestJustInTime:
         assert issuer.sign_in(client, "outsider").status_code == 403
         assert not SocialAccount.objects.exists()
 
+    def test_nobody_is_drawn_into_a_role_that_has_duties_by_now(
+        self, provider: IdentityProvider, acme: Company, issuer: Issuer, client: Client
+    ) -> None:
+        with tenant_scope(acme.tenant.pk):
+            CustomRole.objects.create(slug="helper", name="Helper", permissions=["chat.use"])
+            services.update_provider(
+                actor=acme.actor(acme.owner),
+                provider_id=provider.pk,
+                just_in_time=True,
+                default_role="helper",
+            )
+            CustomRole.objects.filter(slug="helper").update(permissions=["people.manage"])
+        assert issuer.sign_in(client, "new").status_code == 403
+        assert not User.objects.filter(email="new.person@acme-bank.example").exists()
+
     def test_a_removed_member_stays_out(
         self, provider: IdentityProvider, acme: Company, issuer: Issuer, client: Client
     ) -> None:
@@ -189,6 +204,37 @@ class TestJustInTime:
         page = client.get("/account/authenticator/")
         assert page.status_code == 403
         assert "Sign in again first" in page.text
+
+
+class TestPeopleWithDuties:
+    """Whoever administers sign-in chooses the issuer, who could name anybody: a reviewer, an owner."""
+
+    def test_an_administrators_provider_makes_nobody_a_reviewer(
+        self, provider: IdentityProvider, issuer: Issuer, client: Client
+    ) -> None:
+        answer = issuer.sign_in(client, "reviewer")
+        assert answer.status_code == 403
+        assert "administer or review" in answer.text
+        assert not SocialAccount.objects.exists()
+        assert client.get("/t/acme-bank/audit/").headers["Location"].startswith("/signin/")
+
+    def test_an_owner_can_trust_a_provider_with_them(
+        self, acme: Company, issuer: Issuer, client: Client
+    ) -> None:
+        add_provider(acme, issuer, by=acme.owner, vouches_for_duties=True)
+        assert issuer.sign_in(client, "reviewer").status_code == 302
+        assert client.get("/t/acme-bank/audit/").status_code == 200
+
+    def test_a_session_does_not_grow_with_the_role(
+        self, provider: IdentityProvider, acme: Company, issuer: Issuer, client: Client
+    ) -> None:
+        issuer.sign_in(client, "member")
+        with tenant_scope(acme.tenant.pk):
+            Membership.objects.filter(user=acme.member).update(role="reviewer")
+        asked = client.get("/t/acme-bank/audit/")
+        assert asked.headers["Location"].startswith("/account/confirm/?next=")
+        client.post(asked.headers["Location"], {"password": PASSWORD})
+        assert client.get("/t/acme-bank/audit/").status_code == 200, "after their own password"
 
 
 class TestSessionsOfAProvider:

@@ -16,8 +16,9 @@ from console.pages import labels
 from console.sign_in import services
 from console.sign_in.models import IdentityProvider
 from console.tenancy import TenantRequest, tenant_view
+from tenants.actors import Actor
 from tenants.errors import Refused
-from tenants.roles import ADMINISTRATION_VIEW, SIGN_IN_MANAGE
+from tenants.roles import ADMINISTRATION_VIEW, PEOPLE_APPOINT, SIGN_IN_MANAGE
 
 
 class ProviderForm(forms.Form):
@@ -35,12 +36,17 @@ class ProviderForm(forms.Form):
     just_in_time = forms.BooleanField(
         label=gettext_lazy("Let in people who were not invited"), required=False
     )
+    vouches_for_duties = forms.BooleanField(
+        label=gettext_lazy("Vouch for administrators and reviewers too"), required=False
+    )
     enabled = forms.BooleanField(label=gettext_lazy("Enabled"), required=False)
 
-    def __init__(self, *args: Any, is_new: bool, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, actor: Actor, is_new: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not is_new:
             del self.fields["slug"]
+        if not actor.can(PEOPLE_APPOINT):
+            del self.fields["vouches_for_duties"]
         choices = [(role, labels.role(role)) for role in services.default_roles()]
         self.fields["default_role"] = forms.ChoiceField(
             label=self.fields["default_role"].label, choices=choices
@@ -75,14 +81,15 @@ def second_factor(request: TenantRequest) -> HttpResponse:
 @tenant_view(SIGN_IN_MANAGE)
 def add(request: TenantRequest) -> HttpResponse:
     initial = {"enabled": True, "default_role": "member"}
-    form = ProviderForm(request.POST if request.method == "POST" else None, is_new=True, initial=initial)
+    data = request.POST if request.method == "POST" else None
+    form = ProviderForm(data, actor=request.actor, is_new=True, initial=initial)
     if form.is_bound and form.is_valid():
         try:
             row = services.create_provider(actor=request.actor, **form.cleaned_data)
             messages.success(request, _("%(name)s is set up.") % {"name": row.name})
             return _back(request)
         except Refused as refused:
-            form.add_error(refused.field, refused.message)
+            form.add_error(refused.field if refused.field in form.fields else None, refused.message)
     return _form(request, form, None)
 
 
@@ -90,9 +97,13 @@ def add(request: TenantRequest) -> HttpResponse:
 @tenant_view(SIGN_IN_MANAGE)
 def edit(request: TenantRequest, provider_id: UUID) -> HttpResponse:
     row = services.provider(request.actor, provider_id)
-    shown = ("name", "issuer", "client_id", "default_role", "just_in_time", "enabled")
+    shown = (
+        *("name", "issuer", "client_id", "default_role"),
+        *("just_in_time", "vouches_for_duties", "enabled"),
+    )
     initial = {**{field: getattr(row, field) for field in shown}, "domains": " ".join(row.domains)}
-    form = ProviderForm(request.POST if request.method == "POST" else None, is_new=False, initial=initial)
+    data = request.POST if request.method == "POST" else None
+    form = ProviderForm(data, actor=request.actor, is_new=False, initial=initial)
     if form.is_bound and form.is_valid():
         changes = dict(form.cleaned_data)
         if not changes["client_secret"]:
@@ -102,7 +113,7 @@ def edit(request: TenantRequest, provider_id: UUID) -> HttpResponse:
             messages.success(request, _("Saved."))
             return _back(request)
         except Refused as refused:
-            form.add_error(refused.field, refused.message)
+            form.add_error(refused.field if refused.field in form.fields else None, refused.message)
     return _form(request, form, row)
 
 
