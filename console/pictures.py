@@ -49,5 +49,5 @@ def _refuse_large(size: int) -> None:
 
 
 def _unreadable() -> Refused:
-    message = _("This is no picture that can be read. Choose a PNG, JPEG or WebP of at most 25 megapixels.")
+    message = _("This picture cannot be read. Choose a PNG, JPEG or WebP of at most 25 megapixels.")
     return Refused("picture_unreadable", message, "picture")

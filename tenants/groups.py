@@ -189,7 +189,7 @@ def _parent(parent_id: UUID | None) -> Group | None:
         return None
     parent = Group.objects.filter(pk=parent_id, is_everyone=False).first()
     if parent is None:
-        raise Refused("parent_unknown", _("There is no such group. Choose one of the list."), "parent_id")
+        raise Refused("parent_unknown", _("There is no such group. Choose from the list."), "parent_id")
     return parent
 
 

@@ -113,7 +113,7 @@ def _refuse_unless_possible(
         message = _("What a key stores belongs to its owner. Limit the member, a group or the workspace.")
         raise Refused("storage_not_by_key", message, "metric")
     if not _is_subject(subject_kind, subject_id):
-        message = _("There is nobody and nothing of this kind with this id. Choose one of the list.")
+        message = _("There is nobody and nothing of this kind with this id. Choose from the list.")
         raise Refused("subject_unknown", message, "subject_id")
 
 

@@ -353,7 +353,7 @@ class TestImport:
             ({"text": "name,role\nann,member"}, "among them “email”"),
             ({"text": "email\n"}, "a heading and no row"),
             ({"text": 'email,role\n"ann@x.example,member'}, "opened and not closed"),
-            ({"file": b"\x00\x01PNG"}, "This is no text."),
+            ({"file": b"\x00\x01PNG"}, "This is not text."),
             ({"file": b"x" * 1_500_001}, "larger than 1.5 MB"),
             ({"text": "email\n" + "a@x.example\n" * 10_001}, "at most 10000 people"),
         ],

@@ -64,7 +64,7 @@ class ImportForm(PageForm):
         text = decoded(values["file"].read()) if values["file"] else values["text"]
         try:
             if text is None:
-                raise forms.ValidationError(_("This is no text. Save it as CSV in UTF-8."))
+                raise forms.ValidationError(_("This is not text. Save it as CSV in UTF-8."))
             self.rows, values["text"] = parsed(text), text
         except forms.ValidationError as error:
             self.add_error(field, error)

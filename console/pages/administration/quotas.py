@@ -153,7 +153,7 @@ def _named(kind: str, who: str) -> UUID | None:
         keys = ApiKey.objects.filter(name=who, revoked=None, successor_made=None)
         found = keys.values_list("pk", flat=True).first()
     if found is None:
-        message = _("There is no “%(name)s” of this kind. Choose one of the list, or type the whole name.")
+        message = _("There is no “%(name)s” of this kind. Choose from the list, or type the whole name.")
         raise Refused("subject_unknown", message % {"name": who[:60]}, "who")
     return found
 
