@@ -114,7 +114,7 @@ def add_member(*, actor: Actor, user: User, role: str = Role.MEMBER, external_id
             "The account of %(email)s has not confirmed its address. Let the person confirm it under “Account & "
             "security”, or set a new password by mail; then add them."
         )
-        raise Refused("account_unproven", message % {"email": user.email}, "email")
+        raise Refused("account_unproven", message % {"email": user.email})
     require_giving(actor, role)
     external_id = words.clean_text(external_id, field="external_id", most=200)
     membership = _enter(user, role=role, external_id=external_id)

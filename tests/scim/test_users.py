@@ -9,7 +9,7 @@ from tenants.access import actor_for_user
 from tenants.actors import NotVisible
 from tenants.models import Membership, User
 from tenants.scope import tenant_scope
-from tests.conftest import Company
+from tests.conftest import Company, make_user
 from tests.scim.conftest import BARBARA, USER, operations, scim_of
 from tests.support.keys import Caller
 
@@ -243,6 +243,17 @@ class TestDeletion:
 
 class TestOtherTenants:
     """An account may be known to several tenants, and none of their directories speaks for the others."""
+
+    def test_an_account_that_anybody_may_hold_is_not_linked(self, scim: Caller, acme: Company) -> None:
+        """Pre-hijacking: somebody else's tenant got to the address first and chose the password."""
+        held = make_user("bjensen@example.com", email_verified=None)
+        answer = scim("post", "/Users", BARBARA)
+        assert answer.status_code == 409 and "has not confirmed its address" in answer.json()["detail"]
+        with tenant_scope(acme.tenant.pk):
+            assert not Membership.objects.filter(user=held).exists()
+        assert _kinds(acme) == []
+        User.objects.filter(pk=held.pk).update(email_verified=held.created)
+        _created(scim)
 
     def test_an_account_that_is_there_is_linked_and_neither_shown_nor_changed(
         self, scim: Caller, acme: Company, north: Company

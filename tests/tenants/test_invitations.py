@@ -18,7 +18,7 @@ SLUG = "acme-bank"
 
 @pytest.fixture
 def newcomer(db: None) -> User:
-    return User.objects.create(email=NEW)
+    return User.objects.create_user(NEW)
 
 
 def change(company: Company, **values: object) -> None:
