@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --require-virtualenv
 
+LIVE := tests/api tests/benchmarks tests/chat tests/generation tests/inference tests/supervisor \
+	tests/isolation/test_revocation_trials.py tests/quotas/test_live.py
+
 # A stamp carries the digest of what it stands for, so that installing again follows content, not file times.
 digest = $(shell cat $(1) | cksum | tr ' ' '-')
 RUN_STAMP := $(VENV)/.installed-$(call digest,requirements.txt requirements-models.txt)
@@ -30,7 +33,9 @@ doctor: ## Say what is wrong on this machine and how to mend it
 
 test: $(RUN_STAMP) $(DEV_STAMP) system-tools assets ## Run every test
 	@$(BIN)/python -m console.supervisor.assets test
-	$(BIN)/python -m pytest tests --ignore tests/e2e
+	# What runs the model or a live product is sensitive to a neighbour, so it runs alone.
+	$(BIN)/python -m pytest $(LIVE)
+	$(BIN)/python -m pytest tests --ignore tests/e2e $(addprefix --ignore ,$(LIVE)) --numprocesses 2 --dist loadfile
 	$(BIN)/python -m pytest tests/e2e
 
 lint: $(RUN_STAMP) $(DEV_STAMP) ## Check style, types, templates and the direction of imports
@@ -44,8 +49,8 @@ lint: $(RUN_STAMP) $(DEV_STAMP) ## Check style, types, templates and the directi
 proof: $(RUN_STAMP) $(DEV_STAMP) assets ## Take each wall away in a copy and see its tests go red (ten minutes)
 	@$(BIN)/python -m tests.isolation.removals
 
-bench: $(RUN_STAMP) assets ## Measure: start, what the web layer and limits add, the audit's writes, the inference server
-	@for name in warm_start web_overhead audit_append quota_overhead; do $(BIN)/python -m "benchmarks.$$name"; done
+bench: $(RUN_STAMP) assets ## Measure: start, what the web layer, limits and permissions add, the audit's writes, the inference server
+	@for name in warm_start web_overhead audit_append quota_overhead permission_lists; do $(BIN)/python -m "benchmarks.$$name"; done
 	$(BIN)/python -m benchmarks.serving --rounds 1 --scenarios decode_1,decode_8,multi_turn,interference \
 		--json var/bench/serving-alone.json
 
@@ -53,8 +58,9 @@ bench-peers: $(RUN_STAMP) ## Measure the inference server and others in turn (ov
 	@$(BIN)/python -m benchmarks.serving --ours bf16,int8,bf16-drafts --rounds 3 \
 		--against vllm,llama-q8_0,llama-bf16,generate,generate-static,transformers-serve
 
-soak: $(RUN_STAMP) assets ## Load the product for ten minutes while parts of it are killed; nothing may be lost
+soak: $(RUN_STAMP) assets ## Ten minutes of load while parts are killed; then 500 times access lost in mid-answer
 	@$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.revocation
 
 messages: $(RUN_STAMP) system-tools ## Collect the strings to translate into locale/
 	@$(BIN)/python manage.py makemessages --all --no-location --no-wrap --ignore 'node_modules' --ignore '.venv' --ignore 'var'

@@ -47,6 +47,7 @@ __all__ = [
     "kind_of",
     "lost",
     "memberships_of",
+    "permission_levels",
     "put_grant",
     "register",
     "require",
@@ -153,6 +154,13 @@ def lost(tenant_id: UUID, held: Collection[tuple[Actor, Need]]) -> set[tuple[Act
         return any((number, each, need.object_id) in granted for each in principals)
 
     return {(actor, need) for actor, need in held if not (_may_hold_grants(actor) and is_met(actor, need))}
+
+
+def permission_levels(kind: Kind) -> dict[int, Level]:
+    """The level that each of a kind's permissions (by the id of its row) adds."""
+    adds = {kind.permission(level): level for level in Level}
+    rows = Permission.objects.filter(content_type=get_content_type(kind.model), codename__in=adds)
+    return {pk: adds[codename] for pk, codename in rows.values_list("pk", "codename")}
 
 
 def put_grant(obj: models.Model, principal: models.Model, level: Level) -> None:

@@ -204,7 +204,9 @@ class Lives(Tenancies, RuleBasedStateMachine):
                 people.add_member(actor=owner, user=self.users[name], role=role)
         self.oracle.roles[slug, name] = role
 
-    @rule(slug=tenants_, name=people_, comes_back=st.booleans())
+    @rule(
+        slug=tenants_, name=st.sampled_from(["ben", *PEOPLE]), comes_back=st.sampled_from([True, True, False])
+    )
     def remove_somebody(self, slug: str, name: str, comes_back: bool) -> None:
         if (slug, name) in self.oracle.roles and self._is_open(slug):
             with self.inside(slug) as owner:
@@ -355,11 +357,12 @@ class Lives(Tenancies, RuleBasedStateMachine):
 
     @invariant()
     def everybody_sees_what_the_oracle_says(self) -> None:
-        level = list(Level)[self.steps % len(Level)]
         self.steps += 1
-        for slug in TENANTS:
-            for name in PEOPLE:
-                assert self._seen(slug, name, level) == self._foreseen(slug, name, level), (slug, name, level)
+        for level in (Level.VIEWER, (Level.EDITOR, Level.OWNER)[self.steps % 2]):
+            for slug in TENANTS:
+                for name in PEOPLE:
+                    seen, foreseen = self._seen(slug, name, level), self._foreseen(slug, name, level)
+                    assert seen == foreseen, (slug, name, level)
 
     def _foreseen(self, slug: str, name: str, level: Level) -> set[UUID] | None:
         if not self.oracle.enters(slug, name):
@@ -394,7 +397,7 @@ def test_everybody_sees_what_they_should_whatever_happens(
     run_state_machine_as_test(
         Lives,
         settings=settings(
-            max_examples=12,
+            max_examples=10,
             stateful_step_count=16,
             deadline=None,
             suppress_health_check=list(HealthCheck),
