@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from audit.models import AuditRecord
+from tenants import changes as recording
 from tenants.actors import NotVisible
 from tenants.errors import Refused
 from tenants.ids import uuid7
@@ -127,3 +128,22 @@ def test_the_database_itself_refuses_a_second_limit_of_one_kind(acme: Company) -
     limited(acme, "tokens_per_day", 10)
     with pytest.raises(IntegrityError), tenant_scope(acme.tenant.pk):
         Limit.objects.create(subject_kind="tenant", metric="tokens_per_day", value=20)
+
+
+def test_what_cannot_be_recorded_is_not_changed_even_if_somebody_goes_on(
+    acme: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_anything: object, **_more: object) -> None:
+        raise RuntimeError("no record")
+
+    limited(acme, "tokens_per_day", 100)
+    actor = acme.actor(acme.administrator)
+    monkeypatch.setattr(recording, "_sink", fail)
+    with tenant_scope(acme.tenant.pk):
+        for deed in (
+            lambda: set_limit(actor=actor, value=5, **TENANT_DAY),
+            lambda: remove_limit(actor=actor, **TENANT_DAY),
+        ):
+            with pytest.raises(RuntimeError, match="no record"):
+                deed()
+            assert [limit.value for limit in Limit.objects.all()] == [100]

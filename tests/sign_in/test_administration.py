@@ -14,6 +14,7 @@ from console.sign_in import outgoing, services
 from console.sign_in.models import IdentityProvider
 from console.sign_in.openid import DiscoveryFailed, discover
 from console.sign_in.single_sign_on import open_secret
+from tenants import changes as recording
 from tenants.actors import NotVisible
 from tenants.envelope import Tampered
 from tenants.errors import Refused
@@ -246,3 +247,28 @@ def test_the_page_says_what_is_wrong_with_the_connection(
 def test_addresses_that_are_never_asked(address: str) -> None:
     with pytest.raises(outgoing.Unsafe), outgoing.IssuerSession() as session:
         session.get(address)
+
+
+def test_what_cannot_be_recorded_is_not_changed_even_if_somebody_goes_on(
+    acme: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a page does that catches the error and commits."""
+    kept = create(acme)
+    actor = acme.actor(acme.administrator)
+    deeds: list[Callable[[], object]] = [
+        lambda: services.create_provider(actor=actor, **{**GOOD, "slug": "other"}),
+        lambda: services.update_provider(actor=actor, provider_id=kept.pk, name="Another"),
+        lambda: services.delete_provider(actor=actor, provider_id=kept.pk),
+        lambda: services.require_second_factor(actor=actor, required=True),
+    ]
+
+    def fail(*_anything: object, **_more: object) -> None:
+        raise RuntimeError("no record")
+
+    monkeypatch.setattr(recording, "_sink", fail)
+    for deed in deeds:
+        with tenant_scope(acme.tenant.pk):
+            with pytest.raises(RuntimeError, match="no record"):
+                deed()
+            assert list(IdentityProvider.objects.values_list("slug", "name")) == [("login", "Company login")]
+            assert not services.is_second_factor_required(actor)

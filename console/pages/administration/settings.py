@@ -87,7 +87,9 @@ class SettingsForm(PageForm):
     registration_domains = ListField(
         label=gettext_lazy("E-mail domains"),
         placeholder="company.example",
-        help_text=gettext_lazy("One a line. They count when people join by the domain of their address."),
+        help_text=gettext_lazy(
+            "One a line. Whoever has such an address asks for a link by mail, at /join/ and this workspace’s short name."
+        ),
     )
     networks = ListField(
         label=gettext_lazy("Networks"),
