@@ -296,4 +296,4 @@ class TestPicture:
     def test_a_refusal_is_said_on_the_page(self, acme: Company, member_browser: Client) -> None:
         page = member_browser.post("/account/avatar", {"picture": SimpleUploadedFile("x.png", b"no")})
         assert page.status_code == 422
-        assert "no picture that can be read" in page.text
+        assert "This picture cannot be read" in page.text
