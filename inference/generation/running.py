@@ -1,6 +1,6 @@
 """All generations of this process: they are watched while they run, and an orderly shutdown ends them.
 
-Every 150 ms it is looked up whether another process asked to stop one (a single MGET), twice a second whether the
+Every 150 ms it is looked up whether another process asked to stop one (a single MGET), three times a second whether the
 people and keys they run for still have access, and every 4 seconds their heartbeats and what they reserved of quotas
 are renewed. Each is a task of its own: a database that hangs must not let heartbeats run out, nor Valkey's absence
 spare a withdrawn key.
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 Check = Callable[[], Awaitable[None]]
 
 STOP_EVERY_S = 0.15
-ACCESS_EVERY_S = 0.5  # With the time that the question takes: within a second.
+ACCESS_EVERY_S = 0.3  # With the time that the question and a last commit take: within a second.
 ALIVE_EVERY_S = 4.0
 
 
