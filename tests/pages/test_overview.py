@@ -50,12 +50,9 @@ def test_a_neighbours_requests_are_not_counted(
     assert administrator_browser.get(f"{PAGE}data").json()["totals"]["requests"] == 0
 
 
-def test_the_platform_page_tells_what_does_not_work(
-    acme: Company, platform_administrator: User, client: Client
-) -> None:
+def test_the_platform_page_tells_what_does_not_work(platform_administrator: User, client: Client) -> None:
     client.force_login(platform_administrator, backend="django.contrib.auth.backends.ModelBackend")
     page = client.get("/platform/").text
-    assert "/t/acme-bank/" in page
     state = client.get("/platform/data").json()
     parts = {part["name"]: part["ok"] for part in state["parts"]}
     assert parts["database"] and parts["valkey"]
