@@ -266,23 +266,6 @@ def accept_invitation(*, tenant_slug: str, token: str, user: User, address: str 
     return membership
 
 
-def join_by_domain(*, tenant_slug: str, user: User, address: str = "") -> Membership:
-    """Make somebody a member whose e-mail address is of a domain that the tenant opened itself to.
-
-    Raises NotVisible where this is no way in, also for somebody who was disabled or never proved the address; Refused
-    "already_member". Whoever was removed may come back, so disable those who must not.
-    """
-    with _entering(tenant_slug) as tenant:
-        is_open = _is_open_to(tenant, email=user.email, address=address)
-        was_disabled = Membership.objects.filter(user=user).exclude(disabled=None).exists()
-        if not (is_open and user.is_active and user.email_verified) or was_disabled:
-            raise NotVisible(tenant_slug)
-        membership = _enter(user, role=Role.MEMBER)
-        actor = _newcomer(tenant, user, membership, address)
-        _record(actor, "member.joined", membership, after={"role": membership.role}, by="domain")
-    return membership
-
-
 def require_open_door(*, tenant_slug: str, address: str = "") -> None:
     """Raises NotVisible unless the tenant takes in people by the domain of their address, from where they are."""
     found = Tenant.objects.filter(slug=tenant_slug, status=Tenant.Status.ACTIVE).first()

@@ -17,7 +17,6 @@ from console.sign_in import services
 from console.sign_in.views import join
 from console.tasks import answer_request, send_invitations
 from tenants import clock, lifecycle, people
-from tenants.actors import NotVisible
 from tenants.errors import Refused
 from tenants.models import Invitation, Membership, User
 from tenants.scope import tenant_scope
@@ -79,15 +78,6 @@ class TestTakenBefore:
         provided = User.objects.create_user(VICTIM, None)
         people.add_member(actor=north.actor(north.owner), user=provided)
         assert member_of(north, provided) is not None
-
-    def test_it_does_not_join_by_its_domain(self, hijacked: User, north: Company) -> None:
-        open_to(north, "north-fund.example")
-        with pytest.raises(NotVisible):
-            people.join_by_domain(tenant_slug="north-fund", user=hijacked)
-        User.objects.filter(pk=hijacked.pk).update(email_verified=clock.now())
-        hijacked.refresh_from_db()
-        people.join_by_domain(tenant_slug="north-fund", user=hijacked)
-        assert member_of(north, hijacked) is not None
 
     @pytest.mark.parametrize("proven", [False, True])
     def test_a_provider_ties_it_only_when_proven(

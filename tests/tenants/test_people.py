@@ -1,6 +1,7 @@
 """Roles of people: who gives which, that nobody changes their own, and that a tenant keeps an owner."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -345,15 +346,13 @@ def open_to(company: Company, *domains: str, **more: object) -> None:
     )
 
 
-def test_people_of_an_open_domain_join_as_members(acme: Company, stranger: User) -> None:
+def test_people_of_an_open_domain_get_a_link_to_their_mailbox(acme: Company, stranger: User) -> None:
     open_to(acme, "elsewhere.example")
-    with one_change(acme, "member.joined") as found:
-        membership = people.join_by_domain(tenant_slug="acme-bank", user=stranger)
-    assert membership.role == "member"
-    assert (found[0].by, found[0].after) == (stranger.email, {"role": "member"})
-    assert found[0].detail == {"email": stranger.email, "by": "domain"}
-    with no_change(acme), refused("already_member", "email"):
-        people.join_by_domain(tenant_slug="acme-bank", user=stranger)
+    with one_change(acme, "invitation.requested") as found:
+        request = people.ask_to_join(tenant_slug="acme-bank", email=stranger.email)
+    assert request is not None
+    assert (request.role, request.mailed_only) == ("member", True)
+    assert found[0].after["email"] == stranger.email
 
 
 @pytest.mark.parametrize(
@@ -392,6 +391,7 @@ def test_elsewhere_there_is_no_way_in(acme: Company, stranger: User, obstacle: s
             Membership.objects.create(user=stranger, role="member", disabled=clock.now())
     else:
         address = "11.0.0.1"
-    with no_change(acme), pytest.raises(NotVisible):
-        people.join_by_domain(tenant_slug=slug, user=stranger, address=address)
+    stranger.save()
+    with no_change(acme), suppress(NotVisible):
+        assert people.ask_to_join(tenant_slug=slug, email=stranger.email, address=address) is None
     assert memberships_of(stranger) == []
