@@ -23,6 +23,7 @@ from tenants.errors import Refused
 from tenants.kinds import Kind, Level, granted_kinds, kind_of
 from tenants.models import Group, Membership, TenantModel, User
 from tenants.roles import ADMINISTRATION_VIEW, GRANTS_MANAGE
+from tenants.words import search_words
 
 PAGE_SIZE = 50
 
@@ -117,7 +118,7 @@ def matrix(
         if not kind.requires & actor.permissions:
             raise NotVisible(kind.code)
         rows = visible_objects(actor, rows, kind.permission(Level.OWNER))
-    for word in search.split():
+    for word in search_words(search):
         rows = rows.filter(Q(*[(f"{field}__icontains", word) for field in kind.search], _connector=Q.OR))
     total = rows.count()
     pages = max(-(-total // page_size), 1)

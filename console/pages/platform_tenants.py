@@ -33,6 +33,7 @@ from tenants.quotas import services as quotas
 from tenants.quotas.models import StorageUse, SubjectKind
 from tenants.roles import Role
 from tenants.scope import tenant_scope
+from tenants.words import search_words
 
 FRAME = "platform/base.html"
 COLUMNS = (
@@ -143,7 +144,7 @@ class OwnerForm(PageForm):
 @platform_view
 def page(request: HttpRequest) -> HttpResponse:
     found = Tenant.objects.order_by("name")
-    for word in request.GET.get("q", "").split():
+    for word in search_words(request.GET.get("q", "")):
         found = found.filter(Q(name__icontains=word) | Q(slug__icontains=word))
     status = request.GET.get("status", "")
     if status in Tenant.Status.values:

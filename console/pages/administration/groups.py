@@ -24,6 +24,7 @@ from tenants.actors import NotVisible, require
 from tenants.errors import Refused
 from tenants.models import Group, GroupMember, Membership
 from tenants.roles import PEOPLE_MANAGE
+from tenants.words import search_words
 
 FOUND_MOST = 20
 
@@ -87,8 +88,8 @@ class Row:
 @tenant_view()
 def page(request: TenantRequest) -> HttpResponse:
     tree = _tree(groups.groups(request.actor), request.GET.get("sort", "name"))
-    words = request.GET.get("q", "").casefold().split()
-    rows = [row for row in tree if all(word in row.group.name.casefold() for word in words)]
+    wanted = search_words(request.GET.get("q", "").casefold())
+    rows = [row for row in tree if all(word in row.group.name.casefold() for word in wanted)]
     listing = Listing(request, rows, COLUMNS, default_sort="name")
     if request.GET.get("format") == "csv":
         heading = [_("Name"), _("Description"), _("Below"), _("Members"), _("In the directory")]
@@ -235,7 +236,7 @@ def _group(request: TenantRequest, group_id: UUID) -> Group:
 
 
 def _matching(found: QuerySet[Membership], search: str) -> QuerySet[Membership]:
-    for word in search.split():
+    for word in search_words(search):
         found = found.filter(Q(user__email__icontains=word) | Q(user__name__icontains=word))
     return found
 

@@ -30,6 +30,7 @@ from tenants.actors import Actor, NotVisible
 from tenants.errors import Refused
 from tenants.models import Group, Invitation
 from tenants.roles import PEOPLE_MANAGE
+from tenants.words import search_words
 
 BY_HAND_MOST = 50
 
@@ -155,8 +156,8 @@ def _state(invitation: Invitation) -> str:
 
 def _found(request: TenantRequest) -> QuerySet[Invitation]:
     found = people.invitations(request.actor).defer("invited_by__avatar", "invited_by__password")
-    if search := request.GET.get("q", "").strip():
-        found = found.filter(email__icontains=search)
+    for word in search_words(request.GET.get("q", "")):
+        found = found.filter(email__icontains=word)
     narrowed: dict[str, dict[str, Any]] = {
         "expired": {"expires__lte": clock.now()},
         "asked": {"expires__gt": clock.now(), "mailed_only": True},

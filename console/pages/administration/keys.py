@@ -32,6 +32,7 @@ from tenants.roles import (
     Scope,
     permissions_in_scopes,
 )
+from tenants.words import search_words
 
 COLUMNS = (
     Column("name", gettext_lazy("Name"), ("name",)),
@@ -342,7 +343,7 @@ def _changeable(actor: Actor, key_id: UUID) -> ApiKey:
 
 
 def _filtered(request: TenantRequest, found: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
-    for word in request.GET.get("q", "").split():
+    for word in search_words(request.GET.get("q", "")):
         named = Q(name__icontains=word) | Q(prefix__startswith=word)
         found = found.filter(
             named | Q(user__email__icontains=word) | Q(service_account__name__icontains=word)

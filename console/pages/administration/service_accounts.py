@@ -23,6 +23,7 @@ from tenants.actors import Actor, NotVisible
 from tenants.custom_roles import roles
 from tenants.models import ServiceAccount
 from tenants.roles import KEYS_MANAGE, PEOPLE_APPOINT, Duty, Role, duties_of
+from tenants.words import search_words
 
 COLUMNS = (
     Column("name", gettext_lazy("Name"), ("name",)),
@@ -62,7 +63,7 @@ def page(request: TenantRequest) -> HttpResponse:
     actor = request.actor
     valid = Q(keys__revoked=None) & (Q(keys__expires=None) | Q(keys__expires__gt=clock.now()))
     found = keys.service_accounts(actor).annotate(valid_keys=Count("keys", filter=valid))
-    for word in request.GET.get("q", "").split():
+    for word in search_words(request.GET.get("q", "")):
         found = found.filter(Q(name__icontains=word) | Q(description__icontains=word))
     listing = Listing(request, found, COLUMNS)
     names = _role_names()
