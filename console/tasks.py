@@ -1,14 +1,19 @@
-"""Background work of the console itself."""
+"""Background work of the console itself.
+
+Tasks belong to the application by name: a shared task would be sent by whatever application its thread knows, which in
+a thread of the web server is none of ours.
+"""
 
 import time
 from contextlib import suppress
 from uuid import UUID
 
-from celery import Task, shared_task
+from celery import Task
 from django.core.cache import cache
 from django.core.management import call_command
 
 from console import mail
+from console.celery import app
 from console.sign_in import sessions
 from tenants import people
 from tenants.actors import NotVisible
@@ -18,19 +23,19 @@ from tenants.scope import tenant_scope
 HEARTBEAT_KEY = "worker:heartbeat"
 
 
-@shared_task
+@app.task
 def heartbeat() -> None:
     """Sent by beat, run by a worker: that it was run lately shows that both are alive."""
     cache.set(HEARTBEAT_KEY, time.time(), timeout=3600)
 
 
-@shared_task
+@app.task
 def clear_sessions() -> None:
     call_command("clearsessions")
     sessions.forget_ended()
 
 
-@shared_task(expires=3600)
+@app.task(expires=3600)
 def answer_request(tenant_slug: str, email: str, address: str, origin: str) -> None:
     """Somebody asked to join by the domain of an address: mail a link there, if it belongs."""
     with suppress(NotVisible, Refused):
@@ -39,7 +44,7 @@ def answer_request(tenant_slug: str, email: str, address: str, origin: str) -> N
             send_invitations.delay(str(request.tenant_id), [str(request.pk)], origin)
 
 
-@shared_task(bind=True, max_retries=5, expires=24 * 3600)
+@app.task(bind=True, max_retries=5, expires=24 * 3600)
 def send_invitations(self: Task, tenant_id: str, invitation_ids: list[str], origin: str) -> None:
     """Mail those of these invitations that have not gone out yet; the rest again later, when the server was away."""
     with tenant_scope(UUID(tenant_id)):

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import settings
 from django.core import mail
 from django.test import Client
 
+from console.celery import broker_url
 from tenants.models import ApiKey, CustomRole, Group, GroupMember, Invitation, Membership, User
 from tenants.scope import tenant_scope
 from tests.conftest import Company, make_user
@@ -257,6 +260,12 @@ class TestInvitations:
         assert 'lang="en"' in html and 'lang="zh-hans"' in html and links[0] in html
         assert "/invitation/" not in browser.get(INVITATIONS).text, "shown once"
 
+    def test_groups_are_asked_for_where_there_are_any(self, browser: Client, acme: Company) -> None:
+        assert "Groups</legend>" not in browser.get(f"{INVITATIONS}new/").text
+        with tenant_scope(acme.tenant.pk):
+            Group.objects.create(name="Treasury")
+        assert "Groups</legend>" in browser.get(f"{INVITATIONS}new/").text
+
     def test_one_bad_address_and_nobody_is_invited(self, browser: Client, acme: Company) -> None:
         page = invite(browser, "good@x.example member@acme-bank.example not-an-address", mail="on")
         assert page.status_code == 422
@@ -325,6 +334,13 @@ class TestImport:
         assert link is not None
         sent = open_invitations(acme)[mail.outbox[0].to[0]]
         assert bytes(sent.token_hash) == Invitation.hash_of(link[1]) and sent.sent
+
+    def test_the_mails_reach_the_worker_from_any_thread(self) -> None:
+        from console import tasks
+
+        with ThreadPoolExecutor(1) as threads:  # As the web server's, none of which loaded the application.
+            broker = threads.submit(lambda: tasks.send_invitations.app.conf.broker_url).result()
+        assert broker == broker_url(settings.REDIS_URL)
 
     def test_bad_rows_are_told_one_by_one_and_nobody_is_invited(self, browser: Client, acme: Company) -> None:
         rows = [

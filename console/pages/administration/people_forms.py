@@ -71,7 +71,10 @@ class GroupsForm(PageForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["groups"].choices = groups_to_join()  # type: ignore[attr-defined]
+        groups = groups_to_join()
+        self.fields["groups"].choices = groups  # type: ignore[attr-defined]
+        if not groups and "groups" not in self.data:
+            del self.fields["groups"]  # There is nothing to ask, and nothing to refuse.
 
     def ids(self) -> set[UUID]:
-        return {UUID(each) for each in self.cleaned_data["groups"]}
+        return {UUID(each) for each in self.cleaned_data.get("groups", ())}
