@@ -48,7 +48,8 @@ class State(StrEnum):
 class RecordFilters:
     """Narrow a list; empty values do not. `user` is a label, `status` one of Status or "running".
 
-    since, until: aware; from since on, before until. kinds: none lists openings and other events as well.
+    since, until: aware; from since on, before until. kinds: none lists openings and other events as well; `but` leaves
+    kinds out.
     """
 
     user: str = ""
@@ -58,6 +59,11 @@ class RecordFilters:
     status: str = ""
     channel: str = ""
     kinds: tuple[str, ...] = REQUESTS
+    but: tuple[str, ...] = ()
+
+
+CHANGES = RecordFilters(kinds=(), but=(*REQUESTS, READ))
+OPENINGS = RecordFilters(kinds=(READ,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +165,14 @@ def find_record(actor: Actor, request_id: UUID) -> Summary:
     return found[0]
 
 
-def filter_choices(actor: Actor) -> FilterChoices:
-    """The users and models present in the tenant's requests. Raises NotVisible without audit.list."""
+def filter_choices(actor: Actor, filters: RecordFilters = RecordFilters()) -> FilterChoices:
+    """The users and models present in the tenant's records of these kinds. Raises NotVisible without audit.list."""
     require(actor, AUDIT_LIST)
     with tenant_scope(actor.tenant_id):
-        requests = AuditRecord.objects.filter(kind__in=REQUESTS).order_by()
+        records = _of_kinds(filters).order_by()
         return FilterChoices(
-            users=sorted(requests.values_list("user_label", flat=True).distinct()),
-            models=sorted(requests.values_list("model", flat=True).distinct()),
+            users=sorted(records.values_list("user_label", flat=True).distinct()),
+            models=sorted(records.values_list("model", flat=True).distinct()),
         )
 
 
@@ -209,14 +215,14 @@ def first_id_at(time: datetime) -> UUID:
     return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
 
 
+def _of_kinds(filters: RecordFilters) -> QuerySet[AuditRecord]:
+    records = AuditRecord.objects.exclude(kind__in=filters.but)
+    return records.filter(kind__in=filters.kinds) if filters.kinds else records
+
+
 def _filtered(filters: RecordFilters) -> QuerySet[AuditRecord]:
-    plain: dict[str, Any] = {
-        "kind__in": filters.kinds,
-        "user_label": filters.user,
-        "model": filters.model,
-        "channel": filters.channel,
-    }
-    records = AuditRecord.objects.filter(**{name: value for name, value in plain.items() if value})
+    plain = {"user_label": filters.user, "model": filters.model, "channel": filters.channel}
+    records = _of_kinds(filters).filter(**{name: value for name, value in plain.items() if value})
     if filters.since:
         first = first_id_at(filters.since)
         records = records.filter(day__gte=day_of(first), id__gte=first)

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from datetime import date
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from audit import selectors
 from audit.output import Kind, Part
-from audit.record import EMBEDDING, PURPOSE, AuditUnavailable
+from audit.record import EMBEDDING, PURPOSE, REQUESTS, AuditUnavailable
 from console.pages import labels
 from console.tenancy import TenantRequest, tenant_view
 from tenants import clock, envelope
@@ -27,12 +28,23 @@ from tenants.roles import AUDIT_LIST, AUDIT_READ
 
 PAGE_SIZE = 50
 REASON_KEY = "audit_reason"  # In the session: a reviewer rarely opens just one record for a reason.
+# What the list can show: the words for it, and where its filters begin.
+KINDS: dict[str, tuple[Any, selectors.RecordFilters]] = {
+    "": (gettext_lazy("Requests"), selectors.RecordFilters()),
+    "changes": (gettext_lazy("Changes"), selectors.CHANGES),
+    "openings": (gettext_lazy("Openings of records"), selectors.OPENINGS),
+}
 TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
 class FilterForm(forms.Form):
     """The filters of the list, from the query string. Times are in `zone`, which scripts fill in; else UTC."""
 
+    kind = forms.ChoiceField(
+        label=gettext_lazy("Show"),
+        required=False,
+        choices=[(code, words) for code, (words, _filters) in KINDS.items()],
+    )
     user = forms.ChoiceField(label=gettext_lazy("User"), required=False)
     model = forms.ChoiceField(label=gettext_lazy("Model"), required=False)
     status = forms.ChoiceField(label=gettext_lazy("Status"), required=False)
@@ -53,6 +65,13 @@ class FilterForm(forms.Form):
             field = self.fields[name]
             assert isinstance(field, forms.ChoiceField)
             field.choices = [("", _("Any")), *options]
+        if self.is_of_events:
+            for name in ("model", "status", "channel"):  # No model answered, and all of it came about here.
+                del self.fields[name]
+
+    @property
+    def is_of_events(self) -> bool:
+        return bool(kind_of(self.data))
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
@@ -64,7 +83,10 @@ class FilterForm(forms.Form):
     def filters(self) -> selectors.RecordFilters | None:
         """None when a filter makes no sense; the form then says which."""
         with timezone.override(zone_named(self.data.get("zone", ""))):
-            return selectors.RecordFilters(**self.cleaned_data) if self.is_valid() else None
+            if not self.is_valid():
+                return None
+            wanted = {name: value for name, value in self.cleaned_data.items() if name != "kind"}
+            return replace(KINDS[self.cleaned_data["kind"]][1], **wanted)
 
 
 class ReasonForm(forms.Form):
@@ -75,6 +97,12 @@ class ReasonForm(forms.Form):
             "required": gettext_lazy("State a reason. It is kept with the record of this opening.")
         },
     )
+
+
+def kind_of(query: Any) -> str:
+    """What a query string asks to see; "" (requests) for what there is not."""
+    kind = query.get("kind", "")
+    return kind if kind in KINDS else ""
 
 
 def zone_named(name: str) -> Any:
@@ -89,7 +117,8 @@ def zone_named(name: str) -> Any:
 @tenant_view(AUDIT_LIST)
 def records(request: TenantRequest) -> HttpResponse:
     """The list: metadata only."""
-    form = FilterForm(request.GET, choices=selectors.filter_choices(request.actor))
+    choices = selectors.filter_choices(request.actor, KINDS[kind_of(request.GET)][1])
+    form = FilterForm(request.GET, choices=choices)
     filters = form.filters()
     cursor = request.GET.get("after", "")
     page = selectors.list_records(request.actor, filters, cursor, PAGE_SIZE) if filters else None
@@ -118,8 +147,10 @@ def record(request: TenantRequest, request_id: UUID) -> HttpResponse:
             return _opened(request, request_id, form.cleaned_data["reason"])
     else:
         form = ReasonForm(initial={"reason": _kept_reason(request)})
+    summary = selectors.find_record(request.actor, request_id)
     context = {
-        "summary": selectors.find_record(request.actor, request_id),
+        "summary": summary,
+        "is_event": summary.kind not in REQUESTS,
         "form": form,
         "may_open": request.actor.can(AUDIT_READ),
     }
@@ -133,11 +164,14 @@ def _opened(request: TenantRequest, request_id: UUID, reason: str) -> HttpRespon
     except AuditUnavailable:
         return render(request, "pages/audit_unavailable.html", {"request_id": request_id}, status=503)
     _keep_reason(request, reason)
+    is_event = view.summary.kind not in REQUESTS
     context = {
         "summary": view.summary,
+        "is_event": is_event,
         "view": view,
         "reason": reason,
-        "turns": _turns(view.input),
+        "change": _change(view.input) if is_event and view.input is not None else None,
+        "turns": [] if is_event else _turns(view.input),
         "answers": _answers(view.output),
         "parameters": {name: _readable(value) for name, value in view.parameters.items()},
         "is_embedding": view.summary.kind == EMBEDDING,
@@ -167,16 +201,31 @@ def _place_of_reason(request: TenantRequest) -> dict[str, Any]:
     return {"tenant_id": request.actor.tenant_id, "purpose": PURPOSE, "aad": aad}
 
 
+def _change(detail: dict[str, Any]) -> dict[str, Any]:
+    """An event's detail: fields as [{name, before, after}], and facts beside them by name. What was not there is ""."""
+    before, after = detail.get("before") or {}, detail.get("after") or {}
+    fields = [
+        {"name": name, "before": _said(before.get(name)), "after": _said(after.get(name))}
+        for name in dict.fromkeys((*before, *after))
+    ]
+    facts = {name: _said(value) for name, value in detail.items() if name not in ("before", "after")}
+    return {"fields": fields, "facts": facts}
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
+    return "" if value in (None, "", [], {}) else _readable(value)
+
+
 def _turns(asked: Any) -> list[dict[str, str]]:
-    """What was asked, as [{role, text}]: the messages of a chat, prompts (text or token ids), or an event's detail."""
+    """What was asked, as [{role, text}]: the messages of a chat, or prompts (text or token ids)."""
     if isinstance(asked, list) and all(isinstance(each, int) for each in asked):
         return [{"role": _("Prompt"), "text": str(asked)}]
     if isinstance(asked, list):
         return [
             turn for each in asked for turn in (_message(each) if isinstance(each, dict) else _turns(each))
         ]
-    if isinstance(asked, dict):
-        return [{"role": name, "text": str(value)} for name, value in asked.items()]
     return [{"role": _("Prompt"), "text": asked or ""}]
 
 

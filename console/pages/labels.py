@@ -31,6 +31,66 @@ MEMBER_STATES: dict[str, State] = {
     "disabled": State("", "s-no", _("Disabled")),
 }
 
+# What an event was, by its kind; requests have a channel instead.
+EVENTS: dict[str, str | Promise] = {
+    "audit.read": _("Record opened"),
+    "tenant.created": _("Workspace founded"),
+    "tenant.suspended": _("Workspace suspended"),
+    "tenant.resumed": _("Workspace resumed"),
+    "tenant.archived": _("Workspace archived"),
+    "tenant.deletion_requested": _("Deletion of the workspace asked for"),
+    "tenant.deletion_cancelled": _("Deletion of the workspace called off"),
+    "tenant.destroyed": _("Workspace destroyed"),
+    "tenant.settings_changed": _("Settings changed"),
+    "tenant.logo_changed": _("Logo changed"),
+    "member.added": _("Member added"),
+    "member.joined": _("Member joined"),
+    "member.left": _("Member left"),
+    "member.removed": _("Member removed"),
+    "member.disabled": _("Member disabled"),
+    "member.enabled": _("Member enabled"),
+    "member.role_changed": _("Member’s role changed"),
+    "member.provisioned": _("Member provisioned by the directory"),
+    "member.directory_changed": _("Member changed by the directory"),
+    "members.imported": _("Members imported"),
+    "invitation.made": _("Invitation made"),
+    "invitation.renewed": _("Invitation sent again"),
+    "invitation.requested": _("Invitation asked for"),
+    "invitation.revoked": _("Invitation taken back"),
+    "role.created": _("Role made"),
+    "role.changed": _("Role changed"),
+    "role.deleted": _("Role deleted"),
+    "group.created": _("Group made"),
+    "group.changed": _("Group changed"),
+    "group.deleted": _("Group deleted"),
+    "group.members_added": _("People put into a group"),
+    "group.members_removed": _("People taken out of a group"),
+    "grant.set": _("Access granted"),
+    "grant.removed": _("Access taken back"),
+    "key.created": _("API key made"),
+    "key.rotated": _("API key rotated"),
+    "key.revoked": _("API key revoked"),
+    "service_account.created": _("Service account made"),
+    "service_account.changed": _("Service account changed"),
+    "service_account.disabled": _("Service account disabled"),
+    "service_account.enabled": _("Service account enabled"),
+    "quota.limit_set": _("Limit set"),
+    "quota.limit_removed": _("Limit removed"),
+    "identity_provider.created": _("Identity provider added"),
+    "identity_provider.changed": _("Identity provider changed"),
+    "identity_provider.deleted": _("Identity provider deleted"),
+    "account.profile_changed": _("Profile changed"),
+    "account.picture_changed": _("Picture changed"),
+    "account.email_changed": _("E-mail address changed"),
+    "account.email_confirmed": _("E-mail address confirmed"),
+    "account.password_changed": _("Password changed"),
+    "account.second_factor_added": _("Second factor added"),
+    "account.second_factor_removed": _("Second factor removed"),
+    "account.provider_linked": _("Identity provider linked to an account"),
+    "account.sessions_ended": _("Sessions ended"),
+    "account.switched": _("Account turned on or off"),
+}
+
 CHANNELS: dict[str, str | Promise] = {"chat": _("Chat"), "api": _("API")}
 
 ROUTE_REASONS: dict[str, str | Promise] = {
@@ -42,6 +102,11 @@ ROUTE_REASONS: dict[str, str | Promise] = {
 def state(name: str) -> State:
     """The look of a status; one that has no look yet is shown by its code."""
     return STATES.get(name) or State("", "s-off", name or "–")
+
+
+def event(kind: str) -> str:
+    """What an event was; one that has no words yet is named by its code."""
+    return str(EVENTS.get(kind, kind))
 
 
 def role(name: str) -> str:

@@ -94,6 +94,11 @@ def whole(value: int) -> str:
 
 
 @register.filter
+def event(kind: str) -> str:
+    return labels.event(kind)
+
+
+@register.filter
 def route_reason(code: str) -> str:
     return str(labels.ROUTE_REASONS.get(code, code))
 

@@ -10,10 +10,13 @@ from django.test import Client
 from audit import selectors
 from audit.output import Kind, Part, encode
 from audit.record import AuditUnavailable
+from console.pages import labels
+from tenants import lifecycle
 from tenants.models import User
 from tests.audit.conftest import begin, generation
 from tests.conftest import Company
 from tests.pages.conftest import ANSWER, QUESTION
+from tests.support.services import REPOSITORY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -228,3 +231,58 @@ def test_pages_follow_each_other_without_overlap(
 @pytest.mark.parametrize("cursor", ["nonsense", "0b0e8f0a-6f0f-4b63-9a06-6b0a54d4f6d2"])
 def test_a_cursor_that_is_none_is_not_there(cursor: str, reviewer_browser: Client) -> None:
     assert reviewer_browser.get(f"{LIST}?after={cursor}").status_code == 404
+
+
+class TestChanges:
+    """What the administration changed is found beside the requests, and opened with what was there before."""
+
+    @pytest.fixture
+    def changed(self, acme: Company, recorded: str) -> str:
+        """The address of the record of a changed setting."""
+        actor = acme.actor(acme.owner)
+        lifecycle.update_settings(
+            actor=actor, retention_days=30, registration_domains=["acme.example", "bank.example"]
+        )
+        found = selectors.list_records(acme.actor(acme.reviewer), selectors.CHANGES).records
+        return f"{LIST}{next(each.id for each in found if each.kind == 'tenant.settings_changed')}/"
+
+    def test_are_listed_on_their_own(self, recorded: str, changed: str, reviewer_browser: Client) -> None:
+        requests, changes = reviewer_browser.get(LIST).text, reviewer_browser.get(f"{LIST}?kind=changes").text
+        assert recorded in requests and changed not in requests
+        assert recorded not in changes and changed in changes and "Settings changed" in changes
+        assert 'id="model"' in requests and 'id="model"' not in changes
+        assert "owner@acme-bank.example" not in requests, "who asked nothing is no filter of requests"
+        by_owner = reviewer_browser.get(f"{LIST}?kind=changes&user=owner@acme-bank.example").text
+        assert changed in by_owner
+
+    def test_are_opened_with_before_and_after(self, changed: str, reviewer_browser: Client) -> None:
+        closed = reviewer_browser.get(changed).text
+        assert "Settings changed" in closed and ">30<" not in closed and "Delivery" not in closed
+        page = reviewer_browser.post(changed, {"reason": "Routine sample"}).text
+        row = re.search(r">retention_days</th>(.*?)</tr>", page)
+        assert row is not None
+        assert re.findall(r">([^<]*)</td>", row[1]) == ["7", "30"]
+        assert "acme.example, bank.example" in page
+        openings = reviewer_browser.get(f"{LIST}?kind=openings").text
+        assert "Record opened" in openings and changed not in openings
+
+    def test_are_listed_but_not_opened_by_auditors(
+        self, changed: str, acme: Company, client_of: Callable[[User], Client]
+    ) -> None:
+        browser = client_of(acme.auditor)
+        assert changed in browser.get(f"{LIST}?kind=changes").text
+        assert "opens none" in browser.get(changed).text
+        assert browser.post(changed, {"reason": "Routine sample"}).status_code == 404
+
+    def test_of_a_kind_that_is_none_are_told(self, recorded: str, reviewer_browser: Client) -> None:
+        assert "A filter does not make sense" in reviewer_browser.get(f"{LIST}?kind=nothing").text
+
+    def test_have_words_for_every_kind(self) -> None:
+        told = re.compile(r'"([a-z_]+\.[a-z_]*(?:ed|made|left|set))"')
+        sources = [path for folder in ("tenants", "console") for path in (REPOSITORY / folder).rglob("*.py")]
+        kinds = {
+            kind for path in sources if path.name != "labels.py" for kind in told.findall(path.read_text())
+        }
+        areas = {kind.split(".")[0] for kind in labels.EVENTS}
+        found = {kind for kind in kinds if kind.split(".")[0] in areas}
+        assert found == set(labels.EVENTS) - {selectors.READ}
