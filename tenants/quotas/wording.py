@@ -42,11 +42,14 @@ def refusal(error: QuotaExceeded) -> str:
     known = {"limit": amount(standing.rule.metric, standing.rule.value), "subject": subject(standing.rule)}
     if error.retry_after is None:
         words = _(
-            "This needs more than the whole limit of %(limit)s for %(subject)s. "
-            "Ask for a shorter answer, or ask your administrator for more."
+            "This may need more than the whole limit of %(limit)s for %(subject)s. "
+            "Ask your administrator for more; a program can ask for a shorter answer."
         )
         return words % known
-    words = _("The limit of %(limit)s for %(subject)s is reached. Try again in %(wait)s.")
+    if standing.remaining > 0:
+        words = _("This may need more than is left of %(limit)s for %(subject)s. Try again in %(wait)s.")
+    else:
+        words = _("The limit of %(limit)s for %(subject)s is reached. Try again in %(wait)s.")
     return words % {**known, "wait": duration(error.retry_after)}
 
 

@@ -11,8 +11,11 @@ from tenants.actors import NotVisible
 from tenants.errors import Refused
 from tenants.ids import uuid7
 from tenants.models import Group
-from tenants.quotas import selectors
-from tenants.quotas.models import MOST, Limit
+from tenants.quotas import selectors, wording
+from tenants.quotas.counters import Standing
+from tenants.quotas.errors import QuotaExceeded
+from tenants.quotas.models import MOST, Limit, Metric, SubjectKind
+from tenants.quotas.rules import Rule
 from tenants.quotas.services import remove_limit, set_limit
 from tenants.scope import tenant_scope
 from tests.conftest import Company, make_company
@@ -147,3 +150,27 @@ def test_what_cannot_be_recorded_is_not_changed_even_if_somebody_goes_on(
             with pytest.raises(RuntimeError, match="no record"):
                 deed()
             assert [limit.value for limit in Limit.objects.all()] == [100]
+
+
+@pytest.mark.parametrize(
+    ("used", "retry_after", "words"),
+    [
+        (
+            400,
+            30,
+            "The limit of 400 tokens per minute for your workspace is reached. Try again in 30 seconds.",
+        ),
+        (
+            125,
+            30,
+            "This may need more than is left of 400 tokens per minute for your workspace. Try again in 30",
+        ),
+        (0, None, "This may need more than the whole limit of 400 tokens per minute for your workspace."),
+    ],
+)
+def test_a_refusal_says_whether_a_limit_is_used_up_or_too_small(
+    used: int, retry_after: int | None, words: str
+) -> None:
+    rule = Rule(uuid7(), Metric.TOKENS_PER_MINUTE, SubjectKind.TENANT, None, 400)
+    standing = Standing(rule, used, retry_after)
+    assert wording.refusal(QuotaExceeded(standing, [standing])).startswith(words)
