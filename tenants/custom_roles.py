@@ -31,7 +31,7 @@ def create_role(
     require(actor, ROLES_MANAGE)
     role = CustomRole(slug=words.clean_slug(slug), name=_cleaned_name(name))
     if role.slug in Role.values:
-        message = _("This is the name of a role that every tenant has. Choose another.")
+        message = _("This is the name of a role that every workspace has. Choose another.")
         raise Refused("name_taken", message, "slug")
     role.description, role.permissions = words.clean_text(description), _cleaned(permissions)
     _refuse_duties(actor, role)
@@ -130,7 +130,7 @@ def _cleaned_name(text: str) -> str:
         with translation.override(language):
             taken = {str(label).casefold() for label in Role.labels} | set(Role.values)
         if name.casefold() in taken:
-            message = _("This is the name of a role that every tenant has. Choose another.")
+            message = _("This is the name of a role that every workspace has. Choose another.")
             raise Refused("name_taken", message, "name")
     return name
 

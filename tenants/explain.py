@@ -80,9 +80,11 @@ def _of_tenant(actor: Actor, kind: Kind, obj: TenantModel) -> Iterator[Step]:
     tenant = Tenant.objects.get(pk=actor.tenant_id)
     is_active = tenant.status == Tenant.Status.ACTIVE
     state = {"status": tenant.get_status_display()}
-    yield _condition("tenant", is_active, _("The tenant is active."), _("The tenant is: %(status)s.") % state)
+    yield _condition(
+        "tenant", is_active, _("The workspace is active."), _("The workspace is: %(status)s.") % state
+    )
     if tenant_networks():
-        text = _("Only from addresses in the tenant's networks.")
+        text = _("Only from addresses in the workspace’s networks.")
         yield Step("tenant_networks", "note", True, text)
     if kind.limit is not None:
         holds = kind.model._default_manager.filter(kind.limit(), pk=obj.pk).exists()
@@ -110,8 +112,8 @@ def _of_person(user: User, membership: Membership | None) -> Iterator[Step]:
     yield _condition(
         "member",
         membership is not None,
-        _("%(name)s is a member of the tenant.") % name,
-        _("%(name)s is not a member of the tenant.") % name,
+        _("%(name)s is a member of the workspace.") % name,
+        _("%(name)s is not a member of the workspace.") % name,
     )
     if membership is not None and membership.disabled is not None:
         no = _("The membership of %(name)s is disabled.") % name

@@ -275,7 +275,7 @@ def _known(principal: User | Group) -> Principal:
     """Raises Refused for people and groups of elsewhere."""
     if isinstance(principal, User):
         if not Membership.objects.filter(user=principal).exists():
-            message = _("%(email)s is not a member of this tenant. Invite them first.")
+            message = _("%(email)s is not a member of this workspace. Invite them first.")
             raise Refused("member_unknown", message % {"email": principal.email}, "principal")
     elif not Group.objects.filter(pk=principal.pk).exists():
         raise Refused("group_unknown", _("There is no such group. Choose from the list."), "principal")

@@ -229,7 +229,9 @@ def _refuse_walking_in(actor: Actor, group_id: UUID, coming: QuerySet[Membership
 def _put(group: Group, membership_ids: Collection[UUID]) -> list[UUID]:
     known = set(Membership.objects.filter(pk__in=membership_ids).values_list("pk", flat=True))
     if len(known) != len(set(membership_ids)):
-        raise Refused("member_unknown", _("Some of these people are not members of this tenant."), "members")
+        raise Refused(
+            "member_unknown", _("Some of these people are not members of this workspace."), "members"
+        )
     present = GroupMember.objects.filter(group=group, membership_id__in=known)
     fresh = sorted(known - set(present.values_list("membership_id", flat=True)))
     rows = [GroupMember(group=group, membership_id=each) for each in fresh]

@@ -137,7 +137,7 @@ ROUTES = register(
         search=("name", "label"),
         ordering=("-is_default", "name"),
         limit=_is_allowed,
-        limit_words=_("The tenant's settings allow this model"),
+        limit_words=_("The workspace’s settings allow this model"),
         named_in_keys="name",
     )
 )

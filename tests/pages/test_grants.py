@@ -127,7 +127,7 @@ class TestWhy:
         page = browser.get(path(route), {"person": acme.member.email, "level": "viewer"})
         assert "Yes, they can." in page.text
         found = steps(page)
-        assert ("yes", "member@acme-bank.example is a member of the tenant.") in found
+        assert ("yes", "member@acme-bank.example is a member of the workspace.") in found
         assert ("yes", "Granted to everyone: Viewer.") in found
         assert "no" not in dict(found)
 

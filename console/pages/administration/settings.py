@@ -229,7 +229,7 @@ def delete(request: TenantRequest) -> HttpResponse:
         )
         % days,
         names=what_goes(),
-        button=_("Delete the tenant"),
+        button=_("Delete the workspace"),
         action=reverse("delete_tenant", args=[actor.tenant_slug]),
         back=reverse("settings", args=[actor.tenant_slug]),
         form=form,
