@@ -1,7 +1,7 @@
 """Background work of the console itself.
 
-Tasks belong to the application by name: a shared task would be sent by whatever application its thread knows, which in
-a thread of the web server is none of ours.
+Tasks belong to the application by name: a shared task would be sent by whatever application its process has loaded,
+which in the web server is none, and so to no broker of ours.
 """
 
 import time
