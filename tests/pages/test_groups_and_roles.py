@@ -176,7 +176,7 @@ class TestRoles:
         [
             ({"permissions": ["people.manage", "audit.read"]}, "duties that no role may join"),
             ({"permissions": []}, "Choose at least one permission."),
-            ({"slug": "owner"}, "a role that every tenant has"),
+            ({"slug": "owner"}, "a role that every workspace has"),
             ({"slug": "аnalyst"}, "some of these look like them and are others"),
             ({"name": ""}, "Enter a name."),
         ],
