@@ -149,7 +149,7 @@ REMOVALS = (
     Removal(
         "a provider opens its own tenant only",
         "console/sign_in/entry.py",
-        "if tenant != str(tenant_id):",
+        "if not is_own(session, user) and not _is_vouched_for(session, user, tenant_id):",
         "if False:",
         ("tests/sign_in/test_single_sign_on.py",),
     ),
