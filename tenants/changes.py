@@ -5,10 +5,13 @@ The audit lies above this package, so it registers itself as the place where cha
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from uuid import UUID
 
+from django.db import transaction
+
+from tenants import hints
 from tenants.actors import Actor, refreshed
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
@@ -91,6 +94,7 @@ def record_change(
         client_address=actor.address,
         detail={**(detail or {}), "before": before or {}, "after": after or {}},
     )
+    transaction.on_commit(partial(hints.changed, actor.tenant_id))
 
 
 def difference(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

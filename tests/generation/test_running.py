@@ -10,6 +10,7 @@ import pytest
 
 from inference.generation import running, stream
 from inference.generation.errors import StreamUnavailable
+from tenants import hints
 from tenants.ids import uuid7
 
 
@@ -19,7 +20,10 @@ class Stoppable:
     def __init__(self) -> None:
         request_id = uuid7()
         self.order = SimpleNamespace(
-            request_id=request_id, key=(uuid7(), request_id), claim="something of somebody"
+            request_id=request_id,
+            key=(uuid7(), request_id),
+            claim="something of somebody",
+            actor=SimpleNamespace(tenant_id=uuid7()),
         )
         self.stopped: list[tuple[str, ...]] = []
 
@@ -57,6 +61,25 @@ async def test_access_is_withdrawn_while_valkey_is_away(
     await asyncio.sleep(running.ACCESS_EVERY_S + 0.5)
     assert ("stopped", "access_revoked") in generation.stopped
     watched.discard(generation)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_change_of_its_own_tenant_is_heeded_before_the_next_look(
+    watched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "withdrawn", set)
+    of_it, of_another = Stoppable(), Stoppable()
+    watched._checks = {watched._heed_changes: running.HINTS_EVERY_S}  # and no look on its own
+    for generation in (of_it, of_another):
+        watched.add(generation)
+    await asyncio.sleep(3 * running.HINTS_EVERY_S)
+    assert not of_it.stopped, "nothing has changed"
+    await asyncio.to_thread(hints.changed, of_it.order.actor.tenant_id)
+    await asyncio.sleep(0.5)
+    assert of_it.stopped[0] == ("stopped", "access_revoked")
+    assert not of_another.stopped
+    for generation in (of_it, of_another):
+        watched.discard(generation)
 
 
 async def test_a_stream_that_valkey_lost_is_not_begun_anew() -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -14,7 +15,7 @@ from django_scopes import ScopeError
 from audit import record
 from audit.record import AuditUnavailable
 from tenants import changes as recording
-from tenants import clock, custom_roles, envelope, groups, isolation, keys, lifecycle, people
+from tenants import clock, custom_roles, envelope, groups, hints, isolation, keys, lifecycle, people
 from tenants.actors import Actor, NotVisible, platform_actor
 from tenants.models import DataKey, Group, Tenant, TenantKey, User
 from tenants.roles import CATALOGUE
@@ -308,3 +309,14 @@ def test_a_refusal_inside_a_page_undoes_what_came_before_it(acme: Company) -> No
             )
         people.invite(actor=administrator, email="new@acme-bank.example")
     assert [each.kind for each in changes(acme)] == ["invitation.made"]
+
+
+def test_a_change_is_hinted_at_once_it_is_committed(
+    acme: Company, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    hinted: list[UUID] = []
+    monkeypatch.setattr(hints, "changed", hinted.append)
+    with django_capture_on_commit_callbacks(execute=True):
+        groups.create_group(actor=acme.actor(acme.administrator), name="Traders")
+        assert hinted == [], "not committed yet"
+    assert hinted == [acme.tenant.pk]
