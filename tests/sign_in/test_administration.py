@@ -1,5 +1,6 @@
 """Identity providers and the second factor, as a tenant's administrators manage them."""
 
+import contextlib
 import http.server
 import threading
 import time
@@ -189,6 +190,10 @@ class _Odd(http.server.BaseHTTPRequestHandler):
             "plain": f'{{"issuer": "{here}/plain", "authorization_endpoint": "http://elsewhere.example/a"}}',
             "huge": "x" * (outgoing.MOST_BYTES + 1),
         }.get(fault, "{}")
+        if fault == "endless-head":
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+            self._trickle()
+            return
         self.send_response({"missing": 404, "redirect": 302}.get(fault, 200))
         if fault == "redirect":
             self.send_header("Location", f"{here}/text")
@@ -196,6 +201,15 @@ class _Odd(http.server.BaseHTTPRequestHandler):
         if fault == "slow":
             time.sleep(outgoing.READ_S + 0.5)
         self.wfile.write(body.encode())
+        if fault == "endless":
+            self._trickle()
+
+    def _trickle(self) -> None:
+        """A byte now and then, so that no single wait is too long."""
+        with contextlib.suppress(OSError):
+            for _each in range(100):
+                self.wfile.write(b" ")
+                time.sleep(0.1)
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -231,6 +245,15 @@ def test_an_issuer_with_a_fault_is_told_so(
         discover(f"{odd}/{fault}")
 
 
+@pytest.mark.parametrize("fault", ["endless", "endless-head"])
+def test_an_issuer_does_not_hold_us(fault: str, odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "TOTAL_S", 1.0)
+    began = time.monotonic()
+    with pytest.raises(DiscoveryFailed):
+        discover(f"{odd}/{fault}")
+    assert time.monotonic() - began < 3
+
+
 def test_the_page_says_what_is_wrong_with_the_connection(
     acme: Company, odd: str, client_of: Callable[[User], Client]
 ) -> None:
@@ -247,6 +270,15 @@ def test_the_page_says_what_is_wrong_with_the_connection(
 def test_addresses_that_are_never_asked(address: str) -> None:
     with pytest.raises(outgoing.Unsafe), outgoing.IssuerSession() as session:
         session.get(address)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:6379/", "http://localhost/", "http://[::1]/"])
+def test_where_people_come_from_elsewhere_this_machine_is_not_asked(address: str, settings: Any) -> None:
+    """A tenant's administrator need not be one of the machine, whose other services listen there."""
+    outgoing.check_address(address)
+    settings.BEHIND_TLS = True
+    with pytest.raises(outgoing.Unsafe):
+        outgoing.check_address(address)
 
 
 def test_what_cannot_be_recorded_is_not_changed_even_if_somebody_goes_on(
