@@ -140,9 +140,14 @@ def test_figures_are_for_those_who_may_see_them(member: Actor, reviewer: Actor) 
             statistics.overview(actor)
 
 
-def test_an_hours_figures_do_not_read_the_whole_day(administrator: Actor, owner: psycopg.Connection) -> None:
+def test_an_hours_figures_do_not_read_the_whole_day(
+    administrator: Actor, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hundred thousand records a day: both tables are entered by index, and only the hour's rows are met."""
-    _fill(owner, administrator.tenant_id, records=100_000)
+    # Late in a day, whatever the time is: of a day that has just begun, an hour would be all there is.
+    late = datetime.now(UTC).replace(hour=0, minute=0, second=30, microsecond=0) - timedelta(minutes=10)
+    monkeypatch.setattr(clock, "now", lambda: late)
+    _fill(owner, administrator.tenant_id, records=100_000, until=late)
     plans = Explain()
     with connection.execute_wrapper(plans):
         figures = statistics.overview(administrator)
@@ -153,19 +158,19 @@ def test_an_hours_figures_do_not_read_the_whole_day(administrator: Actor, owner:
     assert most < 5_000, plan
 
 
-def _fill(owner: psycopg.Connection, tenant_id: UUID, *, records: int) -> None:
-    """Closed records spread over the last 24 hours, straight into the tables."""
-    owner.execute("SELECT audit_ensure_partition((now() AT TIME ZONE 'UTC')::date - 1)")
+def _fill(owner: psycopg.Connection, tenant_id: UUID, *, records: int, until: datetime) -> None:
+    """Closed records spread over the day until then, straight into the tables."""
+    owner.execute("SELECT audit_ensure_partition(%s)", [until.date()])
     owner.execute(
         """
         CREATE TEMP TABLE made AS
         SELECT made_at, (substr(hex, 1, 8) || '-' || substr(hex, 9, 4) || '-7000-8000-'
                || lpad(to_hex(n), 12, '0'))::uuid AS id
         FROM (SELECT n, made_at, lpad(to_hex(floor(extract(epoch FROM made_at) * 1000)::bigint), 12, '0') AS hex
-              FROM (SELECT n, now() - n * interval '24 hours' / %(records)s AS made_at
+              FROM (SELECT n, %(until)s::timestamptz - n * interval '23 hours 45 minutes' / %(records)s AS made_at
                     FROM generate_series(1, %(records)s) AS n) AS times) AS hexes
         """,
-        {"records": records},
+        {"records": records, "until": until},
     )
     owner.execute("ALTER TABLE audit_completion DISABLE TRIGGER guard")
     owner.execute(
