@@ -15,9 +15,9 @@ from django.db import connection
 from audit.models import AuditCompletion, AuditRecord
 
 # A change to what a leaf covers is a new schema; leaves already written keep theirs.
-SCHEMA = 1
+SCHEMA = 2
 
-RECORD_FIELDS = (
+_FIRST_FIELDS = (
     "tenant_id",
     "id",
     "day",
@@ -36,6 +36,8 @@ RECORD_FIELDS = (
     "subject_id",
     "created",
 )
+RECORD_FIELDS = (*_FIRST_FIELDS, "adapter", "deployment", "confined_to", "schema")
+_FIELDS = {1: _FIRST_FIELDS, 2: RECORD_FIELDS[:-1]}  # By schema.
 _COMPLETION_FIELDS = (
     "status",
     "finish_reason",
@@ -63,13 +65,22 @@ def ciphertexts(*, day: date, request_id: UUID) -> tuple[int, int, bytes]:
 
 def digest(record: AuditRecord, completion: AuditCompletion) -> bytes:
     """The leaf's SHA-256, 32 bytes; needs no content, only the two rows' plain columns and the ciphertext digest."""
-    metadata = {
-        "schema": SCHEMA,
-        "record": {name: _plain(getattr(record, name)) for name in RECORD_FIELDS},
+    data = canonical(metadata(record, completion)) + bytes(completion.ciphertext_digest)
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def metadata(record: AuditRecord, completion: AuditCompletion) -> dict[str, Any]:
+    """What a leaf says of a record beside its ciphertext, ready for JSON."""
+    return {
+        "schema": record.schema,
+        "record": {name: _plain(getattr(record, name)) for name in _FIELDS[record.schema]},
         "completion": {name: _plain(getattr(completion, name)) for name in _COMPLETION_FIELDS},
     }
-    canonical = json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return hashlib.sha256(b"\x00" + canonical + bytes(completion.ciphertext_digest)).digest()
+
+
+def canonical(value: Any) -> bytes:
+    """JSON as leaves have it: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _plain(value: Any) -> Any:

@@ -53,6 +53,9 @@ class AuditRecord(AuditModel):
     kind: "generation", or the name of another event such as "audit.read".
     created: the time in the request's id, so that ids and times order alike.
     subject_id: the record an event is about, as the one that was opened.
+    context: ciphertext of JSON: what the model was given beside the input (passages, texts of attachments); NULL: nothing.
+    confined_to: the case that an event belongs to; those outside of the case do not see that there is such an event.
+    schema: which fields the leaf covers (audit.leaf).
     """
 
     pk = models.CompositePrimaryKey("day", "id")
@@ -65,14 +68,19 @@ class AuditRecord(AuditModel):
     session_ref = models.TextField()
     model = models.TextField()
     model_version = models.TextField()
+    adapter = models.TextField(default="")
+    deployment = models.TextField(default="")
     route = models.TextField()
     route_reason = models.TextField()
     client_address = models.TextField()
     conversation_id = models.UUIDField(null=True)
     subject_id = models.UUIDField(null=True)
+    confined_to = models.UUIDField(null=True)
     created = models.DateTimeField()
+    schema = models.SmallIntegerField(db_default=2)
     input = models.BinaryField()
     parameters = models.BinaryField()
+    context = models.BinaryField(null=True)
 
     class Meta:
         db_table = "audit_record"

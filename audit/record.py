@@ -12,10 +12,11 @@ asynchronous code awaits them through `tenants.database.in_database`.
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -31,11 +32,20 @@ from tenants.scope import tenant_scope
 
 GENERATION = "generation"
 EMBEDDING = "embedding"
-REQUESTS = (
-    GENERATION,
-    EMBEDDING,
-)  # What was asked of a model; all other kinds are events, closed when they are written.
-PURPOSE = "audit"
+# What was asked of a model; all other kinds are events, closed when they are written.
+REQUESTS = (GENERATION, EMBEDDING)
+
+
+class Keeping(StrEnum):
+    """Records that are kept and go together; the value is the purpose of the keys under which they are sealed."""
+
+    REQUESTS = "audit"
+    CHANGES = "audit.changes"  # Administration, sign-ins, and what the audit itself did.
+    READINGS = "audit.readings"  # Who opened, searched or exported what, and why.
+
+
+# Kinds that begin so tell who read; other events are changes.
+READINGS = ("audit.read", "audit.search", "audit.export")
 
 # Part of what every ciphertext is bound to: bytes sealed under one meaning never open under another.
 _SCHEMA = 1
@@ -78,10 +88,25 @@ class Handle:
 
     tenant_id: UUID
     request_id: UUID
+    keeping: Keeping = Keeping.REQUESTS
 
     @property
     def day(self) -> date:
         return day_of(self.request_id)
+
+
+def keeping_of(kind: str) -> Keeping:
+    """With which records a kind is kept."""
+    if kind in REQUESTS:
+        return Keeping.REQUESTS
+    return Keeping.READINGS if kind in READINGS else Keeping.CHANGES
+
+
+def handle_of(record: AuditRecord) -> Handle:
+    """The handle that opens a stored record."""
+    # Events of the first schema were sealed as requests are.
+    keeping = Keeping.REQUESTS if record.schema == 1 else keeping_of(record.kind)
+    return Handle(record.tenant_id, record.id, keeping)
 
 
 def begin(
@@ -95,13 +120,19 @@ def begin(
     route_reason: str,
     parameters: dict[str, Any],
     kind: str = GENERATION,
+    adapter: str = "",
+    deployment: str = "",
+    passages: Sequence[dict[str, Any]] = (),
+    attachments: Sequence[dict[str, Any]] = (),
     conversation_id: UUID | None = None,
     client_address: str = "",
     request_id: UUID | None = None,
 ) -> Handle:
     """Record the intent, durably. Raises AuditUnavailable: then nothing may be asked of the model.
 
-    `input` and `parameters` are sealed; all else is plain, so it must not carry what a user wrote.
+    passages: what was retrieved, as {"document", "text", …}. attachments: {"name", "media_type", "text", …}.
+    `input`, `parameters`, `passages` and `attachments` are sealed; all else is plain, so it must not carry what a
+    user wrote.
     """
     handle = Handle(actor.tenant_id, request_id or uuid7())
     with _recording("begin", handle):
@@ -114,8 +145,11 @@ def begin(
             parameters=parameters,
             model=model,
             model_version=model_version,
+            adapter=adapter,
+            deployment=deployment,
             route=route,
             route_reason=route_reason,
+            context=_context(passages, attachments),
             conversation_id=conversation_id,
             client_address=client_address,
         )
@@ -176,13 +210,16 @@ def record_event(
     client_address: str = "",
     status: str = Status.COMPLETED,
     error_code: str = "",
+    confined_to: UUID | None = None,
 ) -> Handle:
     """One closed record of something other than a generation. `detail` is sealed. Raises AuditUnavailable.
+
+    confined_to: the case it belongs to; nobody outside of that case learns that there is such an event.
 
     Inside an open scope of the same tenant it becomes part of that transaction: the deed and its record are committed
     together or not at all. Otherwise it is durable when the call returns.
     """
-    handle = Handle(actor.tenant_id, uuid7())
+    handle = Handle(actor.tenant_id, uuid7(), keeping_of(kind))
     with _recording("event", handle, joins=True):
         _insert_intent(
             handle,
@@ -191,6 +228,7 @@ def record_event(
             channel=channel,
             input=detail,
             subject_id=subject_id,
+            confined_to=confined_to,
             client_address=client_address,
         )
         _close(handle, status=status, error_code=error_code)
@@ -209,7 +247,7 @@ def open_output(handle: Handle, *, seq: int, sealed: bytes | memoryview) -> str:
 
 
 def open_json(handle: Handle, *, field: str, sealed: bytes | memoryview) -> Any:
-    """The value of a record's sealed `input` or `parameters`, inside the tenant's scope."""
+    """The value of a record's sealed `input`, `parameters` or `context`, inside the tenant's scope."""
     return json.loads(_open(handle, field=field, sequence=0, sealed=sealed).decode(errors="surrogatepass"))
 
 
@@ -258,10 +296,14 @@ def _insert_intent(
     parameters: dict[str, Any] | None = None,
     model: str = "",
     model_version: str = "",
+    adapter: str = "",
+    deployment: str = "",
     route: str = "",
     route_reason: str = "",
+    context: dict[str, Any] | None = None,
     conversation_id: UUID | None = None,
     subject_id: UUID | None = None,
+    confined_to: UUID | None = None,
 ) -> None:
     intent = AuditRecord(
         tenant_id=handle.tenant_id,
@@ -275,14 +317,19 @@ def _insert_intent(
         session_ref=_fingerprint(actor.session_ref),
         model=model,
         model_version=model_version,
+        adapter=adapter,
+        deployment=deployment,
         route=route,
         route_reason=route_reason,
         client_address=client_address,
         conversation_id=conversation_id,
         subject_id=subject_id,
+        confined_to=confined_to,
         created=time_of(handle.request_id),
+        schema=leaf.SCHEMA,
         input=_seal(handle, field="input", sequence=0, plaintext=_json(input)),
         parameters=_seal(handle, field="parameters", sequence=0, plaintext=_json(parameters or {})),
+        context=_seal(handle, field="context", sequence=0, plaintext=_json(context)) if context else None,
     )
     _insert(intent)
 
@@ -356,7 +403,7 @@ def _insert(row: AuditModel) -> None:
 def _seal(handle: Handle, *, field: str, sequence: int, plaintext: bytes) -> bytes:
     return envelope.seal(
         tenant_id=handle.tenant_id,
-        purpose=PURPOSE,
+        purpose=handle.keeping,
         day=handle.day,
         plaintext=plaintext,
         aad=_place(handle, field, sequence),
@@ -366,7 +413,7 @@ def _seal(handle: Handle, *, field: str, sequence: int, plaintext: bytes) -> byt
 def _open(handle: Handle, *, field: str, sequence: int, sealed: bytes | memoryview) -> bytes:
     return envelope.open_sealed(
         tenant_id=handle.tenant_id,
-        purpose=PURPOSE,
+        purpose=handle.keeping,
         day=handle.day,
         sealed=bytes(sealed),
         aad=_place(handle, field, sequence),
@@ -375,6 +422,13 @@ def _open(handle: Handle, *, field: str, sequence: int, sealed: bytes | memoryvi
 
 def _place(handle: Handle, field: str, sequence: int) -> dict[str, object]:
     return {"request": handle.request_id, "field": field, "sequence": sequence, "schema": _SCHEMA}
+
+
+def _context(
+    passages: Sequence[dict[str, Any]], attachments: Sequence[dict[str, Any]]
+) -> dict[str, Any] | None:
+    found = {"passages": list(passages), "attachments": list(attachments)}
+    return found if passages or attachments else None
 
 
 def _json(value: Any) -> bytes:

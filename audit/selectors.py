@@ -13,10 +13,10 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
-from audit import leaf, output
+from audit import leaf, output, secrecy
 from audit.models import AuditChunk, AuditCompletion, AuditRecord
 from audit.output import Part
-from audit.record import REQUESTS, Handle, open_json, open_output, record_event
+from audit.record import READINGS, REQUESTS, Handle, handle_of, open_json, open_output, record_event
 from tenants import envelope
 from tenants.access import Actor, NotVisible, require
 from tenants.ids import day_of
@@ -28,7 +28,7 @@ RUNNING = "running"
 PAGE_SIZE = 50
 COUNT_MOST = 10_000  # A person needs no exact number beyond this, and counting further costs time.
 
-_CONTENT = ("input", "parameters")
+_CONTENT = ("input", "parameters", "context")
 _LAST_ID_TIME = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1_000_000
 
 
@@ -62,8 +62,8 @@ class RecordFilters:
     but: tuple[str, ...] = ()
 
 
-CHANGES = RecordFilters(kinds=(), but=(*REQUESTS, READ))
-OPENINGS = RecordFilters(kinds=(READ,))
+CHANGES = RecordFilters(kinds=(), but=(*REQUESTS, *READINGS))
+OPENINGS = RecordFilters(kinds=READINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,8 @@ class Summary:
     session_ref: str
     model: str
     model_version: str
+    adapter: str
+    deployment: str
     route: str
     route_reason: str
     client_address: str
@@ -120,6 +122,8 @@ class RecordView:
     state: State
     input: Any = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    passages: list[dict[str, Any]] = field(default_factory=list)
+    attachments: list[dict[str, Any]] = field(default_factory=list)
     output: list[Part] = field(default_factory=list)
     history: list[Reading] = field(default_factory=list)
 
@@ -138,7 +142,7 @@ def list_records(
     """A page of at most `limit` records. Raises NotVisible without audit.list or for a cursor that is none."""
     require(actor, AUDIT_LIST)
     with tenant_scope(actor.tenant_id):
-        records = _filtered(filters)
+        records = _filtered(actor, filters)
         if cursor:
             before = _parse(cursor)
             records = records.filter(day__lte=day_of(before), id__lt=before)
@@ -151,7 +155,7 @@ def count_records(actor: Actor, filters: RecordFilters = RecordFilters(), most: 
     """How many records match, counted up to `most` + 1. Raises NotVisible without audit.list."""
     require(actor, AUDIT_LIST)
     with tenant_scope(actor.tenant_id):
-        return _filtered(filters).order_by()[: most + 1].count()
+        return _filtered(actor, filters).order_by()[: most + 1].count()
 
 
 def find_record(actor: Actor, request_id: UUID) -> Summary:
@@ -159,7 +163,7 @@ def find_record(actor: Actor, request_id: UUID) -> Summary:
     require(actor, AUDIT_LIST)
     day = _day(request_id)
     with tenant_scope(actor.tenant_id):
-        found = summaries(AuditRecord.objects.filter(day=day, id=request_id))
+        found = summaries(secrecy.visible(actor, AuditRecord.objects.filter(day=day, id=request_id)))
     if not found:
         raise NotVisible(READ)
     return found[0]
@@ -169,7 +173,7 @@ def filter_choices(actor: Actor, filters: RecordFilters = RecordFilters()) -> Fi
     """The users and models present in the tenant's records of these kinds. Raises NotVisible without audit.list."""
     require(actor, AUDIT_LIST)
     with tenant_scope(actor.tenant_id):
-        records = _of_kinds(filters).order_by()
+        records = _of_kinds(actor, filters).order_by()
         return FilterChoices(
             users=sorted(records.values_list("user_label", flat=True).distinct()),
             models=sorted(records.values_list("model", flat=True).distinct()),
@@ -195,7 +199,7 @@ def open_record(actor: Actor, request_id: UUID, *, reason: str, client_address: 
         client_address=client_address,
     )
     with tenant_scope(actor.tenant_id):
-        return _view(Handle(actor.tenant_id, request_id))
+        return _view(AuditRecord.objects.get(day=day_of(request_id), id=request_id))
 
 
 def summaries(records: QuerySet[AuditRecord]) -> list[Summary]:
@@ -215,14 +219,14 @@ def first_id_at(time: datetime) -> UUID:
     return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
 
 
-def _of_kinds(filters: RecordFilters) -> QuerySet[AuditRecord]:
-    records = AuditRecord.objects.exclude(kind__in=filters.but)
+def _of_kinds(actor: Actor, filters: RecordFilters) -> QuerySet[AuditRecord]:
+    records = secrecy.visible(actor, AuditRecord.objects.all()).exclude(kind__in=filters.but)
     return records.filter(kind__in=filters.kinds) if filters.kinds else records
 
 
-def _filtered(filters: RecordFilters) -> QuerySet[AuditRecord]:
+def _filtered(actor: Actor, filters: RecordFilters) -> QuerySet[AuditRecord]:
     plain = {"user_label": filters.user, "model": filters.model, "channel": filters.channel}
-    records = _of_kinds(filters).filter(**{name: value for name, value in plain.items() if value})
+    records = _of_kinds(actor, filters).filter(**{name: value for name, value in plain.items() if value})
     if filters.since:
         first = first_id_at(filters.since)
         records = records.filter(day__gte=day_of(first), id__gte=first)
@@ -255,17 +259,20 @@ def _day(request_id: UUID) -> date:
         raise NotVisible(READ) from error
 
 
-def _view(handle: Handle) -> RecordView:
-    record = AuditRecord.objects.get(day=handle.day, id=handle.request_id)
+def _view(record: AuditRecord) -> RecordView:
+    handle = handle_of(record)
     chunks = list(AuditChunk.objects.filter(day=handle.day, request_id=handle.request_id).order_by("seq"))
     completion = AuditCompletion.objects.filter(day=handle.day, request_id=handle.request_id).first()
     summary, history = _summary(record, completion), _history(handle)
     try:
         if completion is not None and not _is_intact(record, completion):
             raise envelope.Tampered("the record is not what was recorded")
+        context = open_json(handle, field="context", sealed=record.context) if record.context else {}
         return RecordView(
             summary=summary,
             state=State.INTACT,
+            passages=context.get("passages", []),
+            attachments=context.get("attachments", []),
             input=open_json(handle, field="input", sealed=record.input),
             parameters=open_json(handle, field="parameters", sealed=record.parameters),
             output=_output(handle, chunks),
@@ -298,7 +305,7 @@ def _history(handle: Handle) -> list[Reading]:
 
 def _reading(opening: AuditRecord) -> Reading:
     try:
-        detail = open_json(Handle(opening.tenant_id, opening.id), field="input", sealed=opening.input)
+        detail = open_json(handle_of(opening), field="input", sealed=opening.input)
         reason = detail["reason"]
     except (envelope.KeyDestroyed, envelope.Tampered):
         reason = ""
@@ -317,6 +324,8 @@ def _summary(record: AuditRecord, completion: AuditCompletion | None) -> Summary
         session_ref=record.session_ref,
         model=record.model,
         model_version=record.model_version,
+        adapter=record.adapter,
+        deployment=record.deployment,
         route=record.route,
         route_reason=record.route_reason,
         client_address=record.client_address,

@@ -19,6 +19,7 @@ LOCAL_PARTS = {
     Role.CURATOR: "curator",
     Role.MEMBER: "member",
     Role.REVIEWER: "reviewer",
+    Role.OFFICER: "officer",
     Role.AUDITOR: "auditor",
 }
 PLATFORM_EMAIL = "platform@custos.example"

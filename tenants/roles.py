@@ -20,6 +20,7 @@ class Role(models.TextChoices):
     CURATOR = "curator", _("Knowledge curator")
     MEMBER = "member", _("Member")
     REVIEWER = "reviewer", _("Compliance reviewer")
+    OFFICER = "officer", _("Compliance officer")
     AUDITOR = "auditor", _("Auditor (read-only)")
 
 
@@ -41,6 +42,10 @@ GRANTS_MANAGE = "grants.manage"
 TENANT_CLOSE = "tenant.close"
 AUDIT_LIST = "audit.list"
 AUDIT_READ = "audit.read"
+AUDIT_EXPORT = "audit.export"
+REVIEW_WORK = "review.work"
+REVIEW_MANAGE = "review.manage"
+RETENTION_MANAGE = "retention.manage"
 
 # Of platform administrators towards a tenant; no role holds it.
 PLATFORM_MANAGE = "platform.manage"
@@ -84,7 +89,11 @@ CATALOGUE = (
     Permission(GRANTS_MANAGE, _("Share models and other objects"), _MANAGE, Duty.ADMINISTER),
     Permission(TENANT_CLOSE, _("Archive or delete the workspace"), _MANAGE, Duty.ADMINISTER),
     Permission(AUDIT_LIST, _("List audit records, without content"), _AUDIT),
-    Permission(AUDIT_READ, _("Open audit records with their content"), _AUDIT, Duty.REVIEW),
+    Permission(AUDIT_READ, _("Search and open audit records with their content"), _AUDIT, Duty.REVIEW),
+    Permission(AUDIT_EXPORT, _("Export audit records with proof"), _AUDIT, Duty.REVIEW),
+    Permission(REVIEW_WORK, _("Flag records, review them and work on cases"), _AUDIT, Duty.REVIEW),
+    Permission(REVIEW_MANAGE, _("Assign reviews, plan samples and see every case"), _AUDIT, Duty.REVIEW),
+    Permission(RETENTION_MANAGE, _("Set retention, release holds and erase on request"), _AUDIT, Duty.REVIEW),
 )
 DUTIES = {permission.code: permission.duty for permission in CATALOGUE}
 
@@ -110,7 +119,10 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     Role.OPERATOR: frozenset({CHAT_USE, API_USE, OVERVIEW_VIEW, USAGE_VIEW, MODELS_OPERATE}),
     Role.CURATOR: frozenset({CHAT_USE, API_USE, KNOWLEDGE_CURATE}),
     Role.MEMBER: frozenset({CHAT_USE, API_USE}),
-    Role.REVIEWER: frozenset({AUDIT_LIST, AUDIT_READ}),
+    Role.REVIEWER: frozenset({AUDIT_LIST, AUDIT_READ, AUDIT_EXPORT, REVIEW_WORK}),
+    Role.OFFICER: frozenset(
+        {AUDIT_LIST, AUDIT_READ, AUDIT_EXPORT, REVIEW_WORK, REVIEW_MANAGE, RETENTION_MANAGE}
+    ),
     Role.AUDITOR: frozenset({AUDIT_LIST, ADMINISTRATION_VIEW, OVERVIEW_VIEW, USAGE_VIEW}),
 }
 

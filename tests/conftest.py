@@ -81,6 +81,7 @@ class Company:
     curator: User
     member: User
     reviewer: User
+    officer: User
     auditor: User
 
     @property

@@ -8,7 +8,9 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from console.pages.administration import areas
+from console.pages import tabs
+from console.pages.administration.areas import AREAS as ADMINISTRATION
+from console.pages.audit.areas import AREAS as AUDIT
 from tenants.access import Actor, memberships_of
 from tenants.models import Tenant, User
 from tenants.roles import (
@@ -54,7 +56,7 @@ class Sidebar:
     platform: Link | None
     conversations: str  # Where the palette finds the person's own conversations; "" without a chat.
     found: str  # Where it finds people and groups; "" for those who may not see them.
-    areas: list[dict[str, str]]  # The administration's tabs, as `areas.for_palette` tells them.
+    areas: list[dict[str, str]]  # The tabs of administration and audit, as `tabs.for_palette` tells them.
 
 
 def person(request: HttpRequest) -> User:
@@ -76,7 +78,7 @@ def sidebar(request: HttpRequest) -> Sidebar:
         else None,
         conversations=reverse("palette", args=[actor.tenant_slug]) if actor and actor.can(CHAT_USE) else "",
         found=reverse("find", args=[actor.tenant_slug]) if actor and _sees_people(actor) else "",
-        areas=areas.for_palette(actor) if actor else [],
+        areas=tabs.for_palette(actor, (*ADMINISTRATION, *AUDIT)) if actor else [],
     )
 
 
@@ -90,7 +92,7 @@ def _links(actor: Actor, path: str) -> list[Link]:
         if actor.can(area.permission):
             url = reverse(area.url_name, args=[actor.tenant_slug])
             links.append(Link(url, str(area.label), area.icon, path.startswith(url)))
-    if own := areas.areas_for(actor):
+    if own := tabs.open_to(actor, ADMINISTRATION):
         # Most people find their own keys and usage there, and nothing to administer.
         administers = actor.can(ADMINISTRATION_VIEW) or Duty.ADMINISTER in duties_of(actor.permissions)
         label = _("Administration") if administers else _("API keys and usage")

@@ -3,7 +3,7 @@
 from django.urls import include, path
 from django.views.i18n import set_language
 
-from console.pages import audit, home, overview, platform, platform_tenants
+from console.pages import home, overview, platform, platform_tenants
 from console.pages.administration import settings
 
 urlpatterns = [
@@ -36,6 +36,5 @@ urlpatterns = [
     path("t/<slug:slug>/overview/data", overview.data, name="overview_data"),
     path("t/<slug:slug>/logo", settings.logo_picture, name="logo"),
     path("t/<slug:slug>/administration/", include("console.pages.administration.urls")),
-    path("t/<slug:slug>/audit/", audit.records, name="audit"),
-    path("t/<slug:slug>/audit/<uuid:request_id>/", audit.record, name="audit_record"),
+    path("t/<slug:slug>/audit/", include("console.pages.audit.urls")),
 ]

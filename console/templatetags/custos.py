@@ -11,8 +11,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from console.pages import branding as brand
-from console.pages import labels, navigation, strings
-from console.pages.administration import areas
+from console.pages import labels, navigation, strings, tabs
+from console.pages.administration.areas import AREAS as ADMINISTRATION
+from console.pages.audit.areas import AREAS as AUDIT
 from tenants.quotas import selectors as quotas
 
 register = template.Library()
@@ -134,9 +135,15 @@ def quota_banner(context: dict[str, Any]) -> quotas.Banner | None:
 
 
 @register.simple_tag(takes_context=True)
-def administration_areas(context: dict[str, Any]) -> list[areas.Tab]:
+def administration_areas(context: dict[str, Any]) -> list[tabs.Tab]:
     """The tabs of the administration that the signed-in person may open."""
-    return areas.tabs(context["request"], context["request"].actor)
+    return tabs.tabs(context["request"], context["request"].actor, ADMINISTRATION)
+
+
+@register.simple_tag(takes_context=True)
+def audit_areas(context: dict[str, Any]) -> list[tabs.Tab]:
+    """The tabs of the audit that the signed-in person may open."""
+    return tabs.tabs(context["request"], context["request"].actor, AUDIT)
 
 
 @register.simple_tag

@@ -135,7 +135,7 @@ class DataKey(TenantModel):
 
     privileges = "SELECT, INSERT"
 
-    purpose = models.CharField(max_length=16)
+    purpose = models.CharField(max_length=64)
     day = models.DateField()
     wrapped = models.BinaryField()
 

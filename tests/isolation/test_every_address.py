@@ -62,7 +62,9 @@ SEEING_FIGURES = _roles("owner", "administrator", "operator", "auditor")
 ADMINISTERING = _roles("owner", "administrator")
 SEEING_ADMINISTRATION = ADMINISTERING | {"auditor"}
 HOLDING_KEYS = CHATTING | {"auditor"}  # Their own, or a look at everybody's.
-EVERYBODY = CHATTING | SEEING_FIGURES | {"reviewer"}
+REVIEWING = _roles("reviewer", "officer")
+LISTING_AUDIT = REVIEWING | {"auditor"}
+EVERYBODY = CHATTING | SEEING_FIGURES | REVIEWING
 ANYBODY = _roles(ANYONE)
 
 # Of a tenant: for everybody but those named, a 404.
@@ -72,10 +74,8 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/overview/": Address("/t/acme-bank/overview/", SEEING_FIGURES),
     "t/<slug:slug>/overview/data": Address("/t/acme-bank/overview/data", SEEING_FIGURES),
     "t/<slug:slug>/administration/": Address("/t/acme-bank/administration/", HOLDING_KEYS, expected=302),
-    "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", _roles("reviewer", "auditor")),
-    "t/<slug:slug>/audit/<uuid:request_id>/": Address(
-        "/t/acme-bank/audit/{record}/", _roles("reviewer", "auditor")
-    ),
+    "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", LISTING_AUDIT),
+    "t/<slug:slug>/audit/<uuid:request_id>/": Address("/t/acme-bank/audit/{record}/", LISTING_AUDIT),
     "t/<slug:slug>/administration/sign-in/": Address(
         "/t/acme-bank/administration/sign-in/", SEEING_ADMINISTRATION
     ),

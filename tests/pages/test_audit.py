@@ -180,7 +180,7 @@ def test_filters_narrow_the_list(acme: Company, reviewer_browser: Client) -> Non
 def test_times_are_meant_in_the_readers_zone(acme: Company, reviewer_browser: Client) -> None:
     from datetime import UTC, datetime
 
-    from console.pages.audit import FilterForm
+    from console.pages.audit.records import FilterForm
 
     data = {"since": "2026-03-01T08:00", "zone": "Asia/Shanghai"}
     filters = FilterForm(data, choices=selectors.FilterChoices([], [])).filters()
@@ -216,7 +216,7 @@ def test_pages_follow_each_other_without_overlap(
     acme: Company, reviewer_browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [str(generation(acme.actor(acme.member)).request_id) for _ in range(5)]
-    monkeypatch.setattr("console.pages.audit.PAGE_SIZE", 2)
+    monkeypatch.setattr("console.pages.audit.records.PAGE_SIZE", 2)
     seen: list[str] = []
     address: str | None = f"{LIST}?channel=chat"
     while address:

@@ -11,7 +11,7 @@ import pytest
 from django.db import connections, transaction
 
 from audit.models import AuditRecord
-from audit.record import Handle, open_json
+from audit.record import handle_of, open_json
 from tenants import custom_roles, keys
 from tenants.actors import Actor, actor_for_key
 from tenants.errors import Refused
@@ -45,7 +45,7 @@ def _recorded(company: Company) -> set[UUID]:
 
 
 def _change(row: AuditRecord) -> Change:
-    detail = open_json(Handle(row.tenant_id, row.id), field="input", sealed=row.input)
+    detail = open_json(handle_of(row), field="input", sealed=row.input)
     before, after = detail.pop("before"), detail.pop("after")
     return Change(row.kind, row.subject_id, row.user_label, before, after, detail)
 

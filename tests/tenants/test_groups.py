@@ -93,7 +93,7 @@ def test_whoever_is_in_a_group_is_in_those_above_and_in_everyones(
         assert groups.groups_below(middle.pk) == {middle.pk, low.pk}
         assert [each.pk for each in groups.members_of(top)] == [member.pk]
         assert list(groups.members_of(apart)) == []
-        assert groups.members_of(everyone).count() == 7
+        assert groups.members_of(everyone).count() == 8
         Membership.objects.filter(pk=member.pk).update(disabled=member.created)
         assert groups.group_ids_of(acme.member.pk) == {everyone.pk}
 

@@ -303,7 +303,7 @@ def test_whoever_manages_nobody_changes_nothing(acme: Company, role: str) -> Non
                 deed()
     with tenant_scope(acme.tenant.pk):
         if role == "auditor":
-            assert people.members(actor).count() == 7
+            assert people.members(actor).count() == 8
         else:
             for look in (people.members, people.invitations):
                 with pytest.raises(NotVisible):
@@ -333,7 +333,7 @@ def test_members_are_found_by_words_and_roles(acme: Company) -> None:
         assert found(search="cur bank.example") == ["curator"]
         assert found(role="auditor") == ["auditor"]
         assert found(role="no-such") == found(role="\x00") == found(search="100%_") == []
-        assert len(found(search=" \x00 ")) == 7
+        assert len(found(search=" \x00 ")) == 8
         assert found(search="a " * 100_000 + "x") != [], "the first words alone"
 
 

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from audit import selectors
 from audit.output import Kind, Part
-from audit.record import EMBEDDING, PURPOSE, REQUESTS, AuditUnavailable
+from audit.record import EMBEDDING, REQUESTS, AuditUnavailable, Keeping
 from console.pages import labels
 from console.tenancy import TenantRequest, tenant_view
 from tenants import clock, envelope
@@ -133,7 +133,7 @@ def records(request: TenantRequest) -> HttpResponse:
         "newest_query": urlencode(kept),
         "older_query": urlencode({**kept, "after": page.next_cursor}) if page and page.next_cursor else "",
     }
-    return render(request, "pages/audit_list.html", context)
+    return render(request, "audit/records.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -154,7 +154,7 @@ def record(request: TenantRequest, request_id: UUID) -> HttpResponse:
         "form": form,
         "may_open": request.actor.can(AUDIT_READ),
     }
-    return render(request, "pages/audit_record.html", context)
+    return render(request, "audit/record.html", context)
 
 
 def _opened(request: TenantRequest, request_id: UUID, reason: str) -> HttpResponse:
@@ -162,7 +162,7 @@ def _opened(request: TenantRequest, request_id: UUID, reason: str) -> HttpRespon
     try:
         view = selectors.open_record(request.actor, request_id, reason=reason, client_address=address)
     except AuditUnavailable:
-        return render(request, "pages/audit_unavailable.html", {"request_id": request_id}, status=503)
+        return render(request, "audit/unavailable.html", {"request_id": request_id}, status=503)
     _keep_reason(request, reason)
     is_event = view.summary.kind not in REQUESTS
     context = {
@@ -176,7 +176,7 @@ def _opened(request: TenantRequest, request_id: UUID, reason: str) -> HttpRespon
         "parameters": {name: _readable(value) for name, value in view.parameters.items()},
         "is_embedding": view.summary.kind == EMBEDDING,
     }
-    return render(request, "pages/audit_record.html", context)
+    return render(request, "audit/record.html", context)
 
 
 def _keep_reason(request: TenantRequest, reason: str) -> None:
@@ -198,7 +198,7 @@ def _kept_reason(request: TenantRequest) -> str:
 
 def _place_of_reason(request: TenantRequest) -> dict[str, Any]:
     aad = {"field": REASON_KEY, "user": request.actor.user_id}
-    return {"tenant_id": request.actor.tenant_id, "purpose": PURPOSE, "aad": aad}
+    return {"tenant_id": request.actor.tenant_id, "purpose": Keeping.READINGS, "aad": aad}
 
 
 def _change(detail: dict[str, Any]) -> dict[str, Any]:

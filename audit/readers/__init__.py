@@ -1,0 +1,1 @@
+"""Who read what, and alerts on unusual reading."""

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class AuditReadersConfig(AppConfig):
+    name = "audit.readers"
+    label = "audit_readers"

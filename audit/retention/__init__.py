@@ -1,0 +1,1 @@
+"""How long records are kept, how they go, and what holds them."""

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class AuditRetentionConfig(AppConfig):
+    name = "audit.retention"
+    label = "audit_retention"

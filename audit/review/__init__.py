@@ -1,0 +1,1 @@
+"""Flags, queues, samples, assignments and decisions."""

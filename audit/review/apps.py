@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class AuditReviewConfig(AppConfig):
+    name = "audit.review"
+    label = "audit_review"

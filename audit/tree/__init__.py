@@ -1,0 +1,1 @@
+"""The proof: a hash tree a tenant over all closed records, its signed heads, witness and export bundles."""

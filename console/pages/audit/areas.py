@@ -1,0 +1,8 @@
+"""The tabs of the audit, in one place: a page is found by adding a line here and one in urls.py."""
+
+from django.utils.translation import gettext_lazy as _
+
+from console.pages.tabs import Area
+from tenants.roles import AUDIT_LIST
+
+AREAS: tuple[Area, ...] = (Area("audit", _("Records"), (AUDIT_LIST,)),)

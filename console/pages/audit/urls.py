@@ -1,0 +1,10 @@
+"""Addresses of the audit's pages, below `/t/<slug>/audit/`."""
+
+from django.urls import path
+
+from console.pages.audit import records
+
+urlpatterns = [
+    path("", records.records, name="audit"),
+    path("<uuid:request_id>/", records.record, name="audit_record"),
+]
