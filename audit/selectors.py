@@ -180,8 +180,17 @@ def filter_choices(actor: Actor, filters: RecordFilters = RecordFilters()) -> Fi
         )
 
 
-def open_record(actor: Actor, request_id: UUID, *, reason: str, client_address: str = "") -> RecordView:
+def open_record(
+    actor: Actor,
+    request_id: UUID,
+    *,
+    reason: str,
+    client_address: str = "",
+    confined_to: UUID | None = None,
+) -> RecordView:
     """A record with its content, after recording that this actor opened it and why.
+
+    confined_to: the case or review for which it is opened; those outside of it do not see that it was.
 
     Raises NotVisible, ReasonRequired, or AuditUnavailable when the opening cannot be recorded. Inside an open scope
     the opening is part of that transaction: let nothing of the result out before it is committed.
@@ -197,9 +206,10 @@ def open_record(actor: Actor, request_id: UUID, *, reason: str, client_address: 
         detail={"record": str(request_id), "reason": reason},
         subject_id=request_id,
         client_address=client_address,
+        confined_to=confined_to,
     )
     with tenant_scope(actor.tenant_id):
-        return _view(AuditRecord.objects.get(day=day_of(request_id), id=request_id))
+        return _view(actor, AuditRecord.objects.get(day=day_of(request_id), id=request_id))
 
 
 def summaries(records: QuerySet[AuditRecord]) -> list[Summary]:
@@ -259,11 +269,11 @@ def _day(request_id: UUID) -> date:
         raise NotVisible(READ) from error
 
 
-def _view(record: AuditRecord) -> RecordView:
+def _view(actor: Actor, record: AuditRecord) -> RecordView:
     handle = handle_of(record)
     chunks = list(AuditChunk.objects.filter(day=handle.day, request_id=handle.request_id).order_by("seq"))
     completion = AuditCompletion.objects.filter(day=handle.day, request_id=handle.request_id).first()
-    summary, history = _summary(record, completion), _history(handle)
+    summary, history = _summary(record, completion), _history(actor, handle)
     try:
         if completion is not None and not _is_intact(record, completion):
             raise envelope.Tampered("the record is not what was recorded")
@@ -297,9 +307,10 @@ def _output(handle: Handle, chunks: Iterable[AuditChunk]) -> list[Part]:
     return output.joined(part for piece in pieces for part in output.decode(piece))
 
 
-def _history(handle: Handle) -> list[Reading]:
-    """The newest openings; the one being made right now is among them."""
+def _history(actor: Actor, handle: Handle) -> list[Reading]:
+    """The newest openings that this actor may know of; the one being made right now is among them."""
     openings = AuditRecord.objects.filter(kind=READ, subject_id=handle.request_id, day__gte=handle.day)
+    openings = secrecy.visible(actor, openings)
     return [_reading(opening) for opening in openings.order_by("-day", "-id")[:PAGE_SIZE]]
 
 
