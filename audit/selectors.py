@@ -3,6 +3,7 @@
 Opening a record is itself a record, written before anything is decrypted; without it there is no content.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -10,14 +11,15 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
 from audit import leaf, output, secrecy
 from audit.models import AuditChunk, AuditCompletion, AuditRecord
 from audit.output import Part
 from audit.record import READINGS, REQUESTS, Handle, handle_of, open_json, open_output, record_event
-from tenants import envelope
+from tenants import envelope, groups
 from tenants.access import Actor, NotVisible, require
 from tenants.ids import day_of
 from tenants.roles import AUDIT_LIST, AUDIT_READ
@@ -29,6 +31,14 @@ PAGE_SIZE = 50
 COUNT_MOST = 10_000  # A person needs no exact number beyond this, and counting further costs time.
 
 _CONTENT = ("input", "parameters", "context")
+_FACETS = {
+    "user": "user_label",
+    "model": "model",
+    "model_version": "model_version",
+    "channel": "channel",
+    "status": "ended",
+    "event": "kind",
+}
 _LAST_ID_TIME = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1_000_000
 
 
@@ -48,16 +58,20 @@ class State(StrEnum):
 class RecordFilters:
     """Narrow a list; empty values do not. `user` is a label, `status` one of Status or "running".
 
-    since, until: aware; from since on, before until. kinds: none lists openings and other events as well; `but` leaves
-    kinds out.
+    since, until: aware; from since on, before until. group: whoever is in it now, or in one below it. least, most:
+    tokens that were written. kinds: none lists openings and other events as well; `but` leaves kinds out.
     """
 
     user: str = ""
+    group: UUID | None = None
     model: str = ""
+    model_version: str = ""
     since: datetime | None = None
     until: datetime | None = None
     status: str = ""
     channel: str = ""
+    least: int | None = None
+    most: int | None = None
     kinds: tuple[str, ...] = REQUESTS
     but: tuple[str, ...] = ()
 
@@ -129,6 +143,17 @@ class RecordView:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """What the newest records of a list have in common, COUNT_MOST of them at most.
+
+    total: how many there are, up to COUNT_MOST + 1. facets: by column ("user", "model", …), (value, count), most first.
+    """
+
+    total: int
+    facets: dict[str, list[tuple[str, int]]]
+
+
+@dataclass(frozen=True, slots=True)
 class FilterChoices:
     """What a tenant's records can be filtered by."""
 
@@ -167,6 +192,21 @@ def find_record(actor: Actor, request_id: UUID) -> Summary:
     if not found:
         raise NotVisible(READ)
     return found[0]
+
+
+def survey(actor: Actor, filters: RecordFilters = RecordFilters()) -> Survey:
+    """How many records match, and how they spread. Raises NotVisible without audit.list."""
+    require(actor, AUDIT_LIST)
+    completion = AuditCompletion.objects.filter(day=OuterRef("day"), request_id=OuterRef("id"))
+    with tenant_scope(actor.tenant_id):
+        ended = Coalesce(Subquery(completion.values("status")[:1]), Value(RUNNING))
+        found = _filtered(actor, filters).order_by("-day", "-id").annotate(ended=ended)
+        columns = zip(*found.values_list(*_FACETS.values())[: COUNT_MOST + 1], strict=True)
+    counts = {name: Counter(values) for name, values in zip(_FACETS, columns, strict=False)}
+    return Survey(
+        total=sum(counts["user"].values()) if counts else 0,
+        facets={name: found.most_common() for name, found in counts.items()},
+    )
 
 
 def filter_choices(actor: Actor, filters: RecordFilters = RecordFilters()) -> FilterChoices:
@@ -235,7 +275,12 @@ def _of_kinds(actor: Actor, filters: RecordFilters) -> QuerySet[AuditRecord]:
 
 
 def _filtered(actor: Actor, filters: RecordFilters) -> QuerySet[AuditRecord]:
-    plain = {"user_label": filters.user, "model": filters.model, "channel": filters.channel}
+    plain = {
+        "user_label": filters.user,
+        "model": filters.model,
+        "model_version": filters.model_version,
+        "channel": filters.channel,
+    }
     records = _of_kinds(actor, filters).filter(**{name: value for name, value in plain.items() if value})
     if filters.since:
         first = first_id_at(filters.since)
@@ -243,6 +288,12 @@ def _filtered(actor: Actor, filters: RecordFilters) -> QuerySet[AuditRecord]:
     if filters.until:
         end = first_id_at(filters.until)
         records = records.filter(day__lte=day_of(end), id__lt=end)
+    if filters.group:
+        records = records.filter(user_id__in=groups.people_in(filters.group))
+    written = {"completion_tokens__gte": filters.least, "completion_tokens__lte": filters.most}
+    if wanted := {name: value for name, value in written.items() if value is not None}:
+        completion = AuditCompletion.objects.filter(day=OuterRef("day"), request_id=OuterRef("id"))
+        records = records.filter(Exists(completion.filter(**wanted)))
     if filters.status:
         completion = AuditCompletion.objects.filter(day=OuterRef("day"), request_id=OuterRef("id"))
         if filters.status == RUNNING:

@@ -154,6 +154,16 @@ def groups_below(group_id: UUID) -> frozenset[UUID]:
     return frozenset(each for each in parents if group_id in _upwards(each, parents))
 
 
+def people_in(group_id: UUID) -> QuerySet[Membership, UUID]:
+    """The ids of the users in the group or one below it; nobody's where there is no such group."""
+    members = Membership.objects.values_list("user_id", flat=True)
+    group = Group.objects.filter(pk=group_id).first()
+    if group is not None and group.is_everyone:
+        return members
+    inside = GroupMember.objects.filter(group_id__in=groups_below(group_id))
+    return members.filter(pk__in=inside.values("membership_id"))
+
+
 def members_of(group: Group) -> QuerySet[Membership]:
     """Everybody in the group, directly or through one below it, by address."""
     members = Membership.objects.select_related("user").order_by("user__email")
