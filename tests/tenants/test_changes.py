@@ -278,7 +278,7 @@ def test_a_change_takes_few_queries_more_than_its_own(acme: Company) -> None:
 def test_what_is_recorded_cannot_be_read_without_the_keys(acme: Company) -> None:
     people.invite(actor=acme.actor(acme.administrator), email="secret@acme-bank.example")
     with tenant_scope(acme.tenant.pk):
-        assert TenantKey.objects.exists() and DataKey.objects.filter(purpose="audit").exists()
+        assert TenantKey.objects.exists() and DataKey.objects.filter(purpose=record.Keeping.CHANGES).exists()
         row = record.AuditRecord.objects.latest("created")
     assert b"secret" not in bytes(row.input)
 
