@@ -270,7 +270,7 @@ def _recording(operation: str, handle: Handle, *, joins: bool = False) -> Iterat
                 "The record is closed or this piece is out of order, so it was not recorded: start a new request."
             )
         ) from error
-    except (Error, envelope.Tampered, envelope.KeyDestroyed) as error:
+    except (Error, envelope.Tampered, envelope.KeyDestroyed, envelope.KeysUnavailable) as error:
         metrics.failures.labels(operation).inc()
         raise AuditUnavailable(
             _(
@@ -407,6 +407,7 @@ def _seal(handle: Handle, *, field: str, sequence: int, plaintext: bytes) -> byt
         day=handle.day,
         plaintext=plaintext,
         aad=_place(handle, field, sequence),
+        record=handle.request_id,
     )
 
 
@@ -417,6 +418,7 @@ def _open(handle: Handle, *, field: str, sequence: int, sealed: bytes | memoryvi
         day=handle.day,
         sealed=bytes(sealed),
         aad=_place(handle, field, sequence),
+        record=handle.request_id,
     )
 
 

@@ -19,6 +19,8 @@ VAR_DIR = ENVIRONMENT.var_dir
 DEBUG = ENVIRONMENT.debug
 SECRET_KEY = environment.secret(VAR_DIR, "django_secret_key")
 MASTER_KEY = environment.secret(VAR_DIR, "master.key", environment.master_key)
+# What data keys need beside their rows in the database; never in the same backup.
+KEY_SHARDS_DIR = VAR_DIR / "keys"
 METRICS_TOKEN = environment.secret(VAR_DIR, "metrics_token")
 INFERENCE_TOKEN = environment.inference_token(VAR_DIR)
 INFERENCE_URL = ENVIRONMENT.inference_url

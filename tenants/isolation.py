@@ -42,7 +42,8 @@ def _statements(connection: BaseDatabaseWrapper) -> Iterator[sql.Composed]:
     # A temporary table could stand before one of ours in its session.
     database = sql.Identifier(connection.settings_dict["NAME"])
     yield sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC, {}").format(database, role)
-    yield sql.SQL("GRANT EXECUTE ON FUNCTION tenants_destroy_keys(uuid) TO {}").format(role)
+    for function in ("tenants_destroy_keys(uuid)", "tenants_destroy_key(text, date, text)"):
+        yield sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(function), role)
     yield sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}").format(role)
     with connection.cursor() as cursor:
         # Partitions get their rights through their parent alone.

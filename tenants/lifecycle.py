@@ -7,6 +7,7 @@ no sense.
 import logging
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from tenants import clock, isolation, networks, words
 from tenants.actors import Actor, NotVisible, platform_actor, require, system_actor
 from tenants.changes import change, difference, record_change
 from tenants.errors import Refused
+from tenants.keyring import shards
 from tenants.models import Group, Tenant, TenantSettings, User
 from tenants.roles import PLATFORM_MANAGE, SETTINGS_MANAGE, TENANT_CLOSE
 from tenants.scope import tenant_scope
@@ -215,6 +217,7 @@ def _destroy(tenant: Tenant) -> bool:
                 _empty(model)
         with connection.cursor() as cursor:
             cursor.execute("SELECT tenants_destroy_keys(%s)", [tenant.pk])
+        transaction.on_commit(partial(shards.remove_all, tenant.pk))
         locked.status, locked.status_changed = _S.DELETED, clock.now()
         locked.save(update_fields=["status", "status_changed"])
     logger.warning("tenant %s was deleted and its keys destroyed", tenant.slug)

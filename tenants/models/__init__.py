@@ -9,7 +9,7 @@ keys.py       service accounts, API keys, wrapped encryption keys
 
 from tenants.models.base import CurrentTenant, TenantManager, TenantModel, TenantOwned
 from tenants.models.directory import Tenant, User, UserManager
-from tenants.models.keys import ApiKey, DataKey, ServiceAccount, TenantKey
+from tenants.models.keys import ApiKey, DataKey, DestroyedKey, ServiceAccount, TenantKey
 from tenants.models.people import CustomRole, Group, GroupMember, Invitation, Membership
 from tenants.models.settings import TenantSettings
 
@@ -18,6 +18,7 @@ __all__ = [
     "CurrentTenant",
     "CustomRole",
     "DataKey",
+    "DestroyedKey",
     "Group",
     "GroupMember",
     "Invitation",

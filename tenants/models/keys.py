@@ -9,6 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from tenants import clock
 from tenants.models.base import TenantModel
@@ -114,35 +115,80 @@ class ApiKey(TenantModel):
 
 
 class TenantKey(TenantModel):
-    """A tenant's key-encryption key, wrapped by the key provider."""
+    """A tenant's key-encryption key, wrapped by the key provider.
+
+    generation: counts the tenant's keys; the highest wraps new data keys. wrapping: counts how often this key was
+    wrapped anew, under another master key or by another provider; the highest that opens counts. Rows are only added.
+    provider, provider_key: who wrapped it, and under which of their keys.
+    """
 
     # Who can change or delete a key can destroy the audit, so the application's role cannot.
     privileges = "SELECT, INSERT"
 
+    generation = models.IntegerField(default=1, db_default=1)
+    wrapping = models.IntegerField(default=1, db_default=1)
     provider = models.CharField(max_length=32)
+    provider_key = models.CharField(max_length=300, default="", db_default="")
     wrapped = models.BinaryField()
     created = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["tenant"], name="one_key_encryption_key_a_tenant")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "generation", "wrapping"], name="one_key_encryption_key_a_generation"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"key of {self.tenant_id}"
 
 
 class DataKey(TenantModel):
-    """A data-encryption key of a tenant, for one purpose and UTC day, wrapped by the tenant's key."""
+    """A data-encryption key of a tenant, for one purpose and UTC day.
+
+    wrapped: by the tenant's key of `generation` together with the day's shard; of before there were shards, by that key
+    alone. version: counts how often it was wrapped anew; the highest that opens counts. Rows are only added.
+    """
 
     privileges = "SELECT, INSERT"
 
     purpose = models.CharField(max_length=64)
     day = models.DateField()
+    version = models.IntegerField(default=1, db_default=1)
+    generation = models.IntegerField(default=1, db_default=1)
     wrapped = models.BinaryField()
+    created = models.DateTimeField(null=True, default=clock.now, editable=False)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "purpose", "day"], name="one_data_key_a_day")
+            models.UniqueConstraint(
+                fields=["tenant", "purpose", "day", "version"], name="one_data_key_a_version"
+            )
         ]
 
     def __str__(self) -> str:
         return f"{self.purpose} key of {self.day}"
+
+
+class DestroyedKey(TenantModel):
+    """That a data key was destroyed, when and why. Written by the function that destroys keys, and by nothing else."""
+
+    privileges = "SELECT"
+
+    class Reason(models.TextChoices):
+        RETENTION = "retention", _("Its time was over")
+        ERASURE = "erasure", _("Erased on request")
+        RELEASED = "released", _("A hold was released")
+
+    purpose = models.CharField(max_length=64)
+    day = models.DateField()
+    reason = models.CharField(max_length=32, choices=Reason)
+    destroyed = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "purpose", "day"], name="one_destruction_a_data_key")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} key of {self.day}, destroyed"
