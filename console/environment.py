@@ -8,6 +8,7 @@ use. Imports no Django.
 import base64
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable
@@ -42,6 +43,8 @@ class Environment:
     inference_precision: str
     email_url: str
     email_from: str
+    witness_url: str
+    witness_key: str
 
     @property
     def secrets_dir(self) -> Path:
@@ -77,6 +80,8 @@ def load() -> Environment:
         inference_precision=_precision(value("CUSTOS_INFERENCE_PRECISION", PRECISIONS[0])),
         email_url=value("CUSTOS_EMAIL_URL"),
         email_from=value("CUSTOS_EMAIL_FROM", "Custos <custos@localhost>"),
+        witness_url=value("CUSTOS_WITNESS_URL"),
+        witness_key=value("CUSTOS_WITNESS_KEY"),
     )
 
 
@@ -149,6 +154,28 @@ def secret(var_dir: Path, name: str, make: Callable[[], str] = lambda: secrets.t
 def inference_token(var_dir: Path) -> str:
     """What the inference server asks for: CUSTOS_INFERENCE_TOKEN, as for one elsewhere, else a secret of our own."""
     return os.environ.get("CUSTOS_INFERENCE_TOKEN") or secret(var_dir, "inference_token")
+
+
+def log_name(var_dir: Path) -> str:
+    """What this installation's audit logs are called: CUSTOS_NAME at the first start, from then on as it was then.
+
+    Raises InvalidSetting. A log that changed its name would be another log.
+    """
+    wanted = os.environ.get("CUSTOS_NAME", "")
+    if not re.fullmatch(r"[\w.-]{0,100}", wanted, re.ASCII):
+        raise InvalidSetting(f"CUSTOS_NAME is {wanted!r}; give a name like custos.bank.example")
+    return secret(var_dir, "audit_log.name", lambda: wanted or f"custos-{secrets.token_hex(4)}")
+
+
+def log_public_key(var_dir: Path) -> str:
+    """The public half of the audit log's key, in base64, as the witness is told it."""
+    # Imported here: the doctor must speak where packages are missing.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = base64.b64decode(secret(var_dir, "audit_log.key", master_key))
+    return base64.b64encode(
+        Ed25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw()
+    ).decode()
 
 
 def shell_language() -> str:

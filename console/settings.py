@@ -21,6 +21,12 @@ SECRET_KEY = environment.secret(VAR_DIR, "django_secret_key")
 MASTER_KEY = environment.secret(VAR_DIR, "master.key", environment.master_key)
 # What data keys need beside their rows in the database; never in the same backup.
 KEY_SHARDS_DIR = VAR_DIR / "keys"
+# The audit log's heads are signed with this key under this name; the witness knows both.
+AUDIT_LOG_KEY = environment.secret(VAR_DIR, "audit_log.key", environment.master_key)
+AUDIT_LOG_NAME = environment.log_name(VAR_DIR)
+WITNESS_DIR = VAR_DIR / "witness"
+WITNESS_URL = ENVIRONMENT.witness_url
+WITNESS_KEY = ENVIRONMENT.witness_key
 METRICS_TOKEN = environment.secret(VAR_DIR, "metrics_token")
 INFERENCE_TOKEN = environment.inference_token(VAR_DIR)
 INFERENCE_URL = ENVIRONMENT.inference_url
