@@ -8,7 +8,7 @@ the intent is recorded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -91,7 +91,7 @@ def plan_regenerate(
             raise errors.not_found()
         _require_idle(actor, Q(conversation=conversation))
         _require_room(actor)
-        resolved = _resolve(actor, answer.route)
+        resolved = replace(_resolve(actor, answer.route), reason="repeated")
         text = selectors.text_of(answer.question)
         return Plan(
             client_id=client_id,

@@ -96,6 +96,7 @@ CHANNELS: dict[str, str | Promise] = {"chat": _("Chat"), "api": _("API")}
 ROUTE_REASONS: dict[str, str | Promise] = {
     "default": pgettext_lazy("why a route was taken", "default"),
     "named": pgettext_lazy("why a route was taken", "asked for by name"),
+    "repeated": pgettext_lazy("why a route was taken", "that of the earlier answer"),
 }
 
 

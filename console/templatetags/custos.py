@@ -9,7 +9,9 @@ from django.templatetags.static import static
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
+from audit.selectors import RecordView
 from console.pages import branding as brand
 from console.pages import labels, navigation, strings, tabs
 from console.pages.administration.areas import AREAS as ADMINISTRATION
@@ -86,6 +88,19 @@ def measure(value: float | str | None, unit: str = "") -> str:
         return f"{floatformat(value / 1000, 2)} s"
     shown = floatformat(value, "-1g")
     return f"{shown} {unit}" if unit else shown
+
+
+@register.filter
+def given_beside(view: RecordView) -> list[tuple[str, list[dict[str, Any]]]]:
+    """What the model was given beside what was asked, kind by kind, as [{name, facts, text}]."""
+    kinds = ((_("Passages retrieved"), view.passages), (_("Attachments"), view.attachments))
+    return [(words, [_piece(piece) for piece in pieces]) for words, pieces in kinds if pieces]
+
+
+def _piece(piece: dict[str, Any]) -> dict[str, Any]:
+    named = next((field for field in ("name", "document") if field in piece), "")
+    facts = {field: value for field, value in piece.items() if field not in (named, "text")}
+    return {"name": piece.get(named, ""), "facts": facts, "text": piece.get("text", "")}
 
 
 @register.filter

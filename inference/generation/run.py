@@ -47,7 +47,11 @@ _CLOSE_ATTEMPTS_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to generate, for whom. `request` is the OpenAI-shaped body without `model` and `stream`."""
+    """What to generate, for whom. `request` is the OpenAI-shaped body without `model` and `stream`.
+
+    passages, attachments: what of the request was retrieved or came from files. It is in the request as the model reads
+    it, and recorded beside it as what it was.
+    """
 
     actor: Actor
     channel: Literal["chat", "api"]
@@ -58,6 +62,8 @@ class Order:
     conversation_id: UUID | None = None
     client_address: str = ""
     needs: frozenset[Need] = frozenset()  # Beside the route.
+    passages: tuple[dict[str, Any], ...] = ()  # See audit.record.begin, as for attachments.
+    attachments: tuple[dict[str, Any], ...] = ()
     request_id: UUID = field(default_factory=uuid7)
     arrived: float = field(default_factory=time.monotonic)
 
@@ -163,6 +169,10 @@ async def _intent(order: Order) -> record.Handle:
             model_version=order.resolved.version,
             route=order.resolved.route,
             route_reason=order.resolved.reason,
+            adapter=order.resolved.adapter,
+            deployment=order.resolved.deployment,
+            passages=order.passages,
+            attachments=order.attachments,
             parameters={k: v for k, v in order.request.items() if k != asked},
             conversation_id=order.conversation_id,
             client_address=order.client_address,

@@ -25,12 +25,14 @@ class Resolved:
 
     route: str  # The name users see.
     route_id: UUID
-    reason: str  # "named" when it was asked for, "default" when nothing was.
+    reason: str  # "named" when it was asked for, "default" when nothing was, "repeated" for a further answer.
     model: str  # The model's name, for records and metrics.
     version: str  # Exactly which weights, for the record.
+    deployment: str  # The name of the service that answers.
     served_id: str  # The name the inference service knows it by.
     context_tokens: int
     client: InferenceClient = field(repr=False)
+    adapter: str = ""  # What is laid over the weights, exactly; "" for the weights as they are.
 
     @property
     def need(self) -> Need:
@@ -61,6 +63,7 @@ def resolve(
         reason="default" if name is None else "named",
         model=version.name,
         version=version.label,
+        deployment=route.deployment.name,
         served_id=version.served_id,
         context_tokens=version.context_tokens,
         client=client_of(route.deployment),
