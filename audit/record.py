@@ -406,7 +406,7 @@ def _seal(handle: Handle, *, field: str, sequence: int, plaintext: bytes) -> byt
         purpose=handle.keeping,
         day=handle.day,
         plaintext=plaintext,
-        aad=_place(handle, field, sequence),
+        aad=associated(handle, field, sequence),
         record=handle.request_id,
     )
 
@@ -417,12 +417,13 @@ def _open(handle: Handle, *, field: str, sequence: int, sealed: bytes | memoryvi
         purpose=handle.keeping,
         day=handle.day,
         sealed=bytes(sealed),
-        aad=_place(handle, field, sequence),
+        aad=associated(handle, field, sequence),
         record=handle.request_id,
     )
 
 
-def _place(handle: Handle, field: str, sequence: int) -> dict[str, object]:
+def associated(handle: Handle, field: str, sequence: int) -> dict[str, object]:
+    """What a record's ciphertext is bound to, beside its tenant and purpose."""
     return {"request": handle.request_id, "field": field, "sequence": sequence, "schema": _SCHEMA}
 
 
