@@ -12,17 +12,35 @@ import re
 import secrets
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 APPLICATION_ROLE = "custos_app"
+KEY_PROVIDERS = ("local", "aws-kms", "vault")
 PRECISIONS = ("bfloat16", "int8", "float32")
 
 
 class InvalidSetting(ValueError):
     """A setting has a value that cannot be used; the message names it and says what to give instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeySettings:
+    """Who keeps the master key of tenants' keys, and how that is reached. AWS finds its credentials by itself."""
+
+    provider: str = "local"
+    kms_key: str = ""
+    kms_region: str = ""
+    kms_endpoint: str = ""
+    vault_address: str = ""
+    vault_mount: str = "transit"
+    vault_key: str = ""
+    vault_namespace: str = ""
+    vault_ca_file: str = ""
+    vault_token_file: str = ""
+    vault_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +63,7 @@ class Environment:
     email_from: str
     witness_url: str
     witness_key: str
+    keys: KeySettings
 
     @property
     def secrets_dir(self) -> Path:
@@ -80,6 +99,7 @@ def load() -> Environment:
         inference_precision=_precision(value("CUSTOS_INFERENCE_PRECISION", PRECISIONS[0])),
         email_url=value("CUSTOS_EMAIL_URL"),
         email_from=value("CUSTOS_EMAIL_FROM", "Custos <custos@localhost>"),
+        keys=_keys(value),
         witness_url=value("CUSTOS_WITNESS_URL"),
         witness_key=value("CUSTOS_WITNESS_KEY"),
     )
@@ -206,6 +226,38 @@ def _written_by_supervisor(var_dir: Path) -> dict[str, str]:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _keys(value: Callable[[str, str], str]) -> KeySettings:
+    found = KeySettings(
+        provider=value("CUSTOS_KEY_PROVIDER", "local"),
+        kms_key=value("CUSTOS_KMS_KEY", ""),
+        kms_region=value("CUSTOS_KMS_REGION", ""),
+        kms_endpoint=value("CUSTOS_KMS_ENDPOINT", ""),
+        vault_address=value("CUSTOS_VAULT_ADDRESS", "").rstrip("/"),
+        vault_mount=value("CUSTOS_VAULT_MOUNT", "transit"),
+        vault_key=value("CUSTOS_VAULT_KEY", ""),
+        vault_namespace=value("CUSTOS_VAULT_NAMESPACE", ""),
+        vault_ca_file=value("CUSTOS_VAULT_CA_FILE", ""),
+        vault_token_file=value("CUSTOS_VAULT_TOKEN_FILE", ""),
+        vault_token=value("CUSTOS_VAULT_TOKEN", ""),
+    )
+    if found.provider not in KEY_PROVIDERS:
+        raise InvalidSetting(
+            f"CUSTOS_KEY_PROVIDER is {found.provider!r}; give one of {', '.join(KEY_PROVIDERS)}"
+        )
+    needed = {
+        "local": {},
+        "aws-kms": {"CUSTOS_KMS_KEY": found.kms_key, "CUSTOS_KMS_REGION": found.kms_region},
+        "vault": {
+            "CUSTOS_VAULT_ADDRESS": found.vault_address,
+            "CUSTOS_VAULT_KEY": found.vault_key,
+            "CUSTOS_VAULT_TOKEN_FILE": found.vault_token_file or found.vault_token,
+        },
+    }
+    if missing := [name for name, given in needed[found.provider].items() if not given]:
+        raise InvalidSetting(f"CUSTOS_KEY_PROVIDER={found.provider} also needs {', '.join(missing)}")
+    return found
 
 
 def _port(text: str) -> int:

@@ -18,7 +18,9 @@ VAR_DIR = ENVIRONMENT.var_dir
 
 DEBUG = ENVIRONMENT.debug
 SECRET_KEY = environment.secret(VAR_DIR, "django_secret_key")
-MASTER_KEY = environment.secret(VAR_DIR, "master.key", environment.master_key)
+environment.secret(VAR_DIR, "master.key", environment.master_key)  # Made on first use.
+MASTER_KEY_FILE = VAR_DIR / "secrets" / "master.key"
+KEYS = ENVIRONMENT.keys
 # What data keys need beside their rows in the database; never in the same backup.
 KEY_SHARDS_DIR = VAR_DIR / "keys"
 # The audit log's heads are signed with this key under this name; the witness knows both.

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from datetime import date
 from uuid import UUID
 
-from tenants.keyring import ciphers, data_keys
+from tenants.keyring import ciphers, data_keys, tenant_keys
 from tenants.keyring.data_keys import CACHE_SECONDS, cache
 from tenants.keyring.errors import KeyDestroyed, KeysUnavailable, Tampered
-from tenants.keyring.providers import provider
-from tenants.models import Tenant, TenantKey
+from tenants.keyring.providers import named, provider
+from tenants.models import Tenant
 from tenants.scope import tenant_scope
 
 __all__ = [
@@ -36,14 +36,17 @@ __all__ = [
 
 
 def tenant_of_another_key() -> str:
-    """The slug of a tenant whose key the key provider does not open, as with another master key; "" for none."""
+    """The slug of a tenant whose key the local master key does not open, as with another file; "" for none.
+
+    Providers elsewhere are not asked: one that is away must not keep a process from starting.
+    """
     for tenant in Tenant.objects.order_by("slug"):
         with tenant_scope(tenant.pk):
-            row = TenantKey.objects.order_by("-generation", "-wrapping").first()
+            row = tenant_keys.rows().first()
         try:
-            if row is not None:
-                provider().unwrap(tenant.pk, bytes(row.wrapped))
-        except Tampered:
+            if row is not None and row.provider == "local":
+                named(row.provider).unwrap(tenant.pk, bytes(row.wrapped))
+        except (Tampered, KeysUnavailable):
             return tenant.slug
     return ""
 

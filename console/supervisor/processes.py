@@ -9,7 +9,10 @@ from console.environment import Environment
 from console.supervisor.settings import DEMO_PASSWORD, Addresses
 
 # What a process needs of the machine's environment but not of ours.
-SECRET_VARIABLES = {"DATABASE_URL", "CUSTOS_APP_DATABASE_URL", "REDIS_URL", DEMO_PASSWORD}
+SECRET_VARIABLES = {
+    *("DATABASE_URL", "CUSTOS_APP_DATABASE_URL", "REDIS_URL", DEMO_PASSWORD, "CUSTOS_VAULT_TOKEN"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+}
 
 # Well above what the chat takes as a question: a bit too much gets an answer, far too much a closed socket.
 WEBSOCKET_MESSAGE_BYTES = 2 * 1024 * 1024

@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from tenants.keyring import ciphers, shards, tenant_keys
 from tenants.keyring.errors import KeyDestroyed, Tampered
 from tenants.models import DataKey, DestroyedKey
+from tenants.scope import tenant_scope
 
 # A destroyed key must stop working everywhere soon: no process keeps one longer than this. One with a shard stops at
 # once, wherever that folder is seen.
@@ -93,13 +94,13 @@ def data_key(tenant_id: UUID, purpose: str, day: date, *, create: bool) -> bytes
     place = (tenant_id, purpose, day)
     if cached := cache.get(place):
         return cached
-    rows = _rows(purpose, day)
-    if not rows:
+    found = rows(place)
+    if not found:
         if not create:
             raise KeyDestroyed(f"the {purpose} key of {day} is gone")
         _uncommitted.places.add(place)
-        rows = _made(place)
-    key, shard = _unwrapped(place, rows)
+        found = _made(place)
+    key, shard = unwrapped(place, found)
     if place in _uncommitted.places:
         # A key made in a transaction that fails must not be used again: remember it only once it is committed.
         transaction.on_commit(partial(_uncommitted.commit, place, key, shard))
@@ -123,17 +124,44 @@ def destroy(tenant_id: UUID, purpose: str, day: date, *, reason: str) -> None:
 
 def sweep(tenant_id: UUID) -> int:
     """Remove shards that a crash left beside keys that are destroyed; how many. Opens the tenant's scope."""
-    from tenants.scope import tenant_scope
-
     with tenant_scope(tenant_id):
         gone = set(DestroyedKey.objects.values_list("purpose", "day"))
     left = [place for place in shards.places(tenant_id) if place in gone]
     return sum(shards.remove(tenant_id, purpose, day) for purpose, day in left)
 
 
-def wrap(place: Place, key: bytes, *, tenant_key: bytes, shard: bytes) -> bytes:
-    """The wrapped form of a data key that needs the shard to open."""
-    return ciphers.encrypt(ciphers.joined(tenant_key, shard), key, _aad(place), form=ciphers.OF_SHARD)
+def rows(place: Place) -> list[DataKey]:
+    """The key in every form it has, the newest first. Inside the tenant's scope."""
+    return list(DataKey.objects.filter(purpose=place[1], day=place[2]).order_by("-version"))
+
+
+def lock(place: Place) -> None:
+    """Until the end of the transaction nobody else makes, wraps or destroys this key.
+
+    So a key that is being wrapped anew is not destroyed meanwhile and then comes back.
+    """
+    tenant_id, purpose, day = place
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tenants_lock_key(%s, %s, %s)", [tenant_id, purpose, day])
+
+
+def add_version(place: Place, key: bytes, *, version: int, generation: int, tenant_key: bytes) -> None:
+    """Store the key as the tenant's key of that generation wraps it, with its shard; one of before gets a shard now.
+
+    Where another process was first, that one's counts.
+    """
+    tenant_id, purpose, day = place
+    # On the disk before the row can be committed. One that is left over from a crash serves as well.
+    shard = shards.make(*place)
+    wrapped = ciphers.encrypt(ciphers.joined(tenant_key, shard), key, _aad(place), form=ciphers.OF_SHARD)
+    fresh = DataKey(
+        tenant_id=tenant_id, purpose=purpose, day=day, version=version, generation=generation, wrapped=wrapped
+    )
+    DataKey.objects.bulk_create([fresh], ignore_conflicts=True)
+
+
+def needs_shard(row: DataKey) -> bool:
+    return bytes(row.wrapped)[:1] == ciphers.OF_SHARD
 
 
 def _remove_shard(place: Place) -> None:
@@ -141,31 +169,26 @@ def _remove_shard(place: Place) -> None:
     shards.remove(*place)
 
 
-def _rows(purpose: str, day: date) -> list[DataKey]:
-    return list(DataKey.objects.filter(purpose=purpose, day=day).order_by("-version"))
-
-
 def _made(place: Place) -> list[DataKey]:
     tenant_id, purpose, day = place
+    lock(place)
+    if found := rows(place):
+        return found
     if DestroyedKey.objects.filter(purpose=purpose, day=day).exists():
         raise KeyDestroyed(f"the {purpose} key of {day} was destroyed; no other takes its place")
     generation, tenant_key = tenant_keys.current(tenant_id)
-    # The shard is on the disk before the row can be committed. One that is left over from a crash serves as well.
-    shard = shards.make(*place)
-    wrapped = wrap(place, os.urandom(ciphers.KEY_BYTES), tenant_key=tenant_key, shard=shard)
-    fresh = DataKey(tenant_id=tenant_id, purpose=purpose, day=day, generation=generation, wrapped=wrapped)
     # Another process may make the same key at this moment: the first to commit wins and both read that one.
-    DataKey.objects.bulk_create([fresh], ignore_conflicts=True)
-    return _rows(purpose, day)
+    add_version(place, os.urandom(ciphers.KEY_BYTES), version=1, generation=generation, tenant_key=tenant_key)
+    return rows(place)
 
 
-def _unwrapped(place: Place, rows: list[DataKey]) -> tuple[bytes, Path | None]:
+def unwrapped(place: Place, found: list[DataKey]) -> tuple[bytes, Path | None]:
     """(key, path of its shard) from the newest row that opens.
 
     Rows are only ever added: one that was smuggled in opens under no key of ours, and the one before it still counts.
     """
     altered: Tampered | None = None
-    for row in rows:
+    for row in found:
         try:
             return open_row(place, row)
         except Tampered as error:
@@ -176,7 +199,7 @@ def _unwrapped(place: Place, rows: list[DataKey]) -> tuple[bytes, Path | None]:
 def open_row(place: Place, row: DataKey) -> tuple[bytes, Path | None]:
     """(key, path of its shard) of one row. Raises Tampered, KeyDestroyed, KeysUnavailable."""
     wrapped = bytes(row.wrapped)
-    if wrapped[:1] != ciphers.OF_SHARD:
+    if not needs_shard(row):
         tenant_key = tenant_keys.of_generation(place[0], row.generation)
         return ciphers.decrypt(tenant_key, wrapped, _aad(place)), None
     shard = shards.read(*place)

@@ -8,8 +8,14 @@ import tenants.ids
 import tenants.models
 
 SQL = """
--- Runs as the owner: the application's role can delete no key by itself, and here only a day of the audit that is over.
--- A second call finds nothing to delete and changes nothing.
+-- One at a time makes, wraps or destroys a data key.
+CREATE FUNCTION tenants_lock_key(which uuid, which_purpose text, which_day date) RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('data key ' || which || ' ' || which_purpose || ' ' || which_day, 0))
+$$;
+
+-- Runs as the owner: the application's role can delete no key by itself, and here only one of the audit whose day is over
+-- and which retention lets go. A second call finds nothing to delete and changes nothing.
 CREATE FUNCTION tenants_destroy_key(which_purpose text, which_day date, why text) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -21,9 +27,15 @@ BEGIN
     IF which_purpose NOT IN ('audit', 'audit.changes', 'audit.readings') AND which_purpose NOT LIKE 'case:%' THEN
         RAISE EXCEPTION 'keys of this purpose are not destroyed by the day';
     END IF;
-    IF which_day >= (now() AT TIME ZONE 'utc')::date THEN
+    -- Retention is a part of its own, which comes later than this one.
+    IF to_regprocedure('public.audit_may_destroy_key(text, date)') IS NOT NULL THEN
+        IF NOT public.audit_may_destroy_key(which_purpose, which_day) THEN
+            RAISE EXCEPTION 'retention does not let the % key of % go', which_purpose, which_day;
+        END IF;
+    ELSIF which_day >= (now() AT TIME ZONE 'utc')::date THEN
         RAISE EXCEPTION 'the key of a day is destroyed when the day is over';
     END IF;
+    PERFORM public.tenants_lock_key(scope, which_purpose, which_day);
     DELETE FROM public.tenants_datakey
         WHERE tenant_id = scope AND purpose = which_purpose AND day = which_day;
     INSERT INTO public.tenants_destroyedkey (id, tenant_id, purpose, day, reason, destroyed)
@@ -32,7 +44,10 @@ END $$;
 REVOKE ALL ON FUNCTION tenants_destroy_key(text, date, text) FROM PUBLIC;
 """
 
-REVERSE = "DROP FUNCTION tenants_destroy_key(text, date, text);"
+REVERSE = """
+DROP FUNCTION tenants_destroy_key(text, date, text);
+DROP FUNCTION tenants_lock_key(uuid, text, date);
+"""
 
 
 class Migration(migrations.Migration):

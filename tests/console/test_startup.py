@@ -1,5 +1,6 @@
 """A process serves only what is walled off and what its keys open."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ def test_a_sound_installation_starts(acme: Company) -> None:
     refuse_unsafe_start()
 
 
-def test_another_master_key_is_refused(north: Company, acme: Company, settings: Any) -> None:
+def test_another_master_key_is_refused(north: Company, acme: Company, settings: Any, tmp_path: Path) -> None:
     from console.environment import master_key
 
     _seal(acme)
-    settings.MASTER_KEY = master_key()
+    settings.MASTER_KEY_FILE = tmp_path / "master.key"
+    settings.MASTER_KEY_FILE.write_text(master_key())
     with pytest.raises(UnsafeStart, match=r"master\.key does not open the key of acme-bank"):
         refuse_unsafe_start()
 
