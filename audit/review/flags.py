@@ -187,8 +187,7 @@ def _gather(actor: Actor, item: ReviewItem, flag: Flag, *, is_fresh: bool, reaso
     item.rank, item.turn = rank, item.turn + 1
     if is_anew:
         item.opened = clock.now()
-        item.outcome, item.decided_by_id, item.decided = "", None, None
-        item.approved_by_id, item.takes_effect, item.closed = None, None, None
+        item.forget_decision()
     if not is_fresh and item.state == State.OPEN and (is_anew or rises):
         severity = SEVERITIES[item.rank]
         if item.assignee_id is None:
@@ -198,6 +197,6 @@ def _gather(actor: Actor, item: ReviewItem, flag: Flag, *, is_fresh: bool, reaso
         item.due = again if is_anew else min(item.due, again)
     item.save()
     data = {"source": flag.source, "severity": flag.severity, "flag": str(flag.pk), "state": item.state}
-    steps.add(actor, item, Deed.FLAGGED, words=reason.strip(), **data)
+    steps.add(actor, item, Deed.FLAGGED, words=reason.strip(), data=data)
     if item.state == State.OPEN and item.assignee_id is None and item.queue.assigns_in_turn:
         assignment.give_in_turn(actor, item)

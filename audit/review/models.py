@@ -192,6 +192,13 @@ class ReviewItem(TenantModel):
                 | ~models.Q(approved_by_id=models.F("decided_by_id")),
                 name="review_author_is_not_approver",
             ),
+            # A case takes further flags without anybody signing them.
+            models.CheckConstraint(
+                condition=~models.Q(state=State.CLOSED, rank=RANKS[Severity.HIGH])
+                | models.Q(approved_by_id__isnull=False)
+                | models.Q(outcome=Outcome.ESCALATE),
+                name="review_of_high_severity_is_signed",
+            ),
             *(
                 models.CheckConstraint(
                     condition=models.Q(subject_user_id=None)
@@ -216,6 +223,12 @@ class ReviewItem(TenantModel):
     @property
     def severity(self) -> str:
         return SEVERITIES[self.rank]
+
+    def forget_decision(self) -> None:
+        """As if it had not been decided, and nobody were at it; its history says otherwise."""
+        self.outcome, self.decided_by_id, self.decided, self.takes_effect = "", None, None, None
+        self.approved_by_id, self.closed = None, None
+        self.claimed_by_id, self.claimed_until = None, None
 
 
 class Flag(TenantModel):

@@ -25,6 +25,7 @@ NEXT: dict[tuple[str, str], str] = {
     (State.OPEN, Deed.COMMENTED): State.OPEN,
     (State.OPEN, Deed.DECIDED): State.DECIDED,  # Or SECOND: see after_decision.
     (State.SECOND, Deed.FLAGGED): State.OPEN,
+    (State.SECOND, Deed.CLAIMED): State.SECOND,
     (State.SECOND, Deed.COMMENTED): State.SECOND,
     (State.SECOND, Deed.APPROVED): State.CLOSED,
     (State.SECOND, Deed.RETURNED): State.OPEN,
@@ -32,6 +33,7 @@ NEXT: dict[tuple[str, str], str] = {
     (State.DECIDED, Deed.FLAGGED): State.OPEN,
     (State.DECIDED, Deed.COMMENTED): State.DECIDED,
     (State.DECIDED, Deed.WITHDRAWN): State.OPEN,
+    (State.DECIDED, Deed.RETURNED): State.OPEN,  # It could not take effect.
     (State.DECIDED, Deed.TOOK_EFFECT): State.CLOSED,
     (State.CLOSED, Deed.FLAGGED): State.OPEN,
     (State.CLOSED, Deed.COMMENTED): State.CLOSED,

@@ -25,7 +25,7 @@ def add(
     words: str = "",
     about_id: UUID | None = None,
     outcome: str = "",
-    **data: Any,
+    data: dict[str, Any] | None = None,
 ) -> ReviewStep:
     """What `actor` did to the item, which is locked. words: theirs, sealed; data: codes and ids, plain."""
     last = ReviewStep.objects.filter(item=item).aggregate(last=Max("seq"))["last"] or 0
@@ -39,10 +39,10 @@ def add(
         actor=actor.label,
         about_id=about_id,
         outcome=outcome,
-        data=data,
+        data=data or {},
         sealed=sealing.seal(words, tenant_id=actor.tenant_id, row_id=step_id, field=FIELD) if words else None,
     )
-    told = {"outcome": outcome, "words": words, "about": str(about_id) if about_id else "", **data}
+    told = {"outcome": outcome, "words": words, "about": str(about_id) if about_id else "", **(data or {})}
     record_event(
         actor=actor,
         kind=f"review.{deed}",

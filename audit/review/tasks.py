@@ -1,0 +1,26 @@
+"""What the worker runs for reviews; beat's schedule is in console.celery."""
+
+import logging
+from collections.abc import Callable
+
+from celery import shared_task
+
+from audit.review import work
+from tenants.models import Tenant
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task
+def settle_decisions() -> None:
+    """Let decisions take effect that can no longer be taken back."""
+    _for_each_tenant(work.settle)
+
+
+def _for_each_tenant(job: Callable[[Tenant], object]) -> None:
+    """One after the other; what goes wrong in one does not hold up the others."""
+    for tenant in Tenant.objects.filter(status=Tenant.Status.ACTIVE).order_by("slug"):
+        try:
+            job(tenant)
+        except Exception:
+            logger.exception("%s of the tenant %s failed and is tried again", job.__name__, tenant.slug)
