@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from console.environment import Environment
+from console.environment import Environment, log_name, log_public_key
 from console.supervisor.settings import DEMO_PASSWORD, Addresses
 
 # What a process needs of the machine's environment but not of ours.
@@ -49,7 +49,7 @@ def inference(env: Environment, *, port: int, token: str) -> Process:
 
 
 def application(env: Environment, addresses: Addresses, *, token: str) -> list[Process]:
-    """Web, worker and beat, in the order in which they stop."""
+    """Web, worker, beat and, unless it is elsewhere, the witness, in the order in which they stop."""
     shared = {
         **{name: value for name, value in os.environ.items() if name != DEMO_PASSWORD},
         **addresses.variables(env),
@@ -69,7 +69,21 @@ def application(env: Environment, addresses: Addresses, *, token: str) -> list[P
         Process(name="web", argv=_web(env), env=shared, essential=True),
         Process(name="beat", argv=(*celery, *schedule, "--loglevel", "WARNING"), env=shared),
         Process(name="worker", argv=(*celery, *worker, "--loglevel", "WARNING"), env=shared),
+        *([] if env.witness_url else [witness(env)]),
     ]
+
+
+def witness(env: Environment) -> Process:
+    """The witness of the audit's logs. It gets no database, no broker and no key but its own and the log's public one."""
+    own = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TZ") if name in os.environ}
+    return Process(
+        name="witness",
+        argv=(
+            *(sys.executable, "-m", "audit.witness", "--state", str(env.var_dir / "witness")),
+            *("--log-name", log_name(env.var_dir), "--log-key", log_public_key(env.var_dir)),
+        ),
+        env={**own, "PYTHONUNBUFFERED": "1"},
+    )
 
 
 def _web(env: Environment) -> tuple[str, ...]:

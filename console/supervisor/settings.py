@@ -32,6 +32,8 @@ class Addresses:
             "CUSTOS_APP_DATABASE_URL": self.app_database_url,
             "REDIS_URL": self.redis_url,
             "CUSTOS_INFERENCE_URL": self.inference_url,
+            "CUSTOS_WITNESS_URL": env.witness_url,
+            "CUSTOS_WITNESS_KEY": env.witness_key,
         }
 
 

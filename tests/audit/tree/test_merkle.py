@@ -152,7 +152,7 @@ def test_every_continuation_is_proven_and_no_other_is(new: int, data: st.DataObj
     before, after = merkle.root(leaves[:old]), merkle.root(leaves)
     assert merkle.verify_consistency(old, new, before, after, proof)
     assert not merkle.verify_consistency(old, new, before, after, [*proof, after])
-    if 0 < old:
+    if old > 0:
         altered = [*leaves]
         altered[data.draw(st.integers(0, old - 1))] = merkle.leaf_hash(b"altered")
         forged = merkle.consistency_proof(merkle.over(altered), old, new)

@@ -1,6 +1,5 @@
 """Closed records get their places in order and without gaps, heads are signed, and nothing is lost or doubled."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
