@@ -13,6 +13,7 @@ from audit.selectors import READ
 from tenants import clock
 from tenants.access import Actor
 from tenants.ids import uuid7
+from tenants.scope import tenant_scope
 
 EXPORT = "audit.export"
 _EXPORTS = (Looked.FILE, Looked.REPORT, Looked.BUNDLE)
@@ -38,22 +39,20 @@ def record_reading(
     """
     row = uuid7()
     said = {"by": actor.label, **(detail or {})}
-    CaseReading.objects.create(
-        pk=row,
-        case=case,
-        user_id=actor.user_id,
-        how=how,
-        about=about,
-        sealed=sealing.seal(said, tenant_id=actor.tenant_id, case_id=case.pk, row=row),
-    )
-    record_event(
-        actor=actor,
-        kind=EXPORT if how in _EXPORTS else READ,
-        detail={"case": case.number, "how": how, "about": str(about or ""), **(detail or {})},
-        subject_id=case.pk,
-        client_address=actor.address,
-        confined_to=case.pk,
-    )
+    sealed = sealing.seal(said, tenant_id=actor.tenant_id, case_id=case.pk, row=row)
+    # Both or neither, also where a page catches what is raised and goes on.
+    with tenant_scope(actor.tenant_id):
+        CaseReading.objects.create(
+            pk=row, case=case, user_id=actor.user_id, how=how, about=about, sealed=sealed
+        )
+        record_event(
+            actor=actor,
+            kind=EXPORT if how in _EXPORTS else READ,
+            detail={"case": case.number, "how": how, "about": str(about or ""), **(detail or {})},
+            subject_id=case.pk,
+            client_address=actor.address,
+            confined_to=case.pk,
+        )
 
 
 def record_listing(actor: Actor, cases: Sequence[Case]) -> None:

@@ -33,6 +33,7 @@ from audit.cases.models import (
     Status,
 )
 from audit.cases.opening import linked_records
+from audit.cases.readings import Reading
 from audit.models import AuditRecord
 from audit.selectors import Summary, summaries
 from tenants import clock
@@ -114,7 +115,7 @@ class CaseView:
     deadlines: list[tuple[Any, dict[str, Any]]]
     decisions: list[Decision]
     timeline: list[Event]
-    readings: list[readings.Reading] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
     may_work: bool = False
     may_lead: bool = False
     may_sign: bool = False
