@@ -31,6 +31,7 @@ app.conf.update(
     beat_schedule={
         "heartbeat": {"task": "console.tasks.heartbeat", "schedule": 5.0},
         "close orphans": {"task": "audit.tasks.close_orphans", "schedule": 15.0},
+        "index records": {"task": "audit.search.tasks.index_waiting", "schedule": 2.0},
         "extend logs": {"task": "audit.tree.tasks.extend_logs", "schedule": 2.0},
         "ensure partitions": {"task": "audit.tasks.ensure_partitions", "schedule": 3600.0},
         "destroy tenants": {"task": "tenants.tasks.destroy_tenants", "schedule": 3600.0},

@@ -1,0 +1,103 @@
+"""What records say, opened for indexing and for verifying hits; inside the tenant's scope."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from datetime import date
+from typing import NamedTuple
+from uuid import UUID
+
+from audit import output
+from audit.models import AuditChunk, AuditCompletion, AuditRecord
+from audit.output import Kind
+from audit.record import REQUESTS, Keeping, handle_of, open_json, open_output
+from audit.search import tokens
+from audit.search.query import Columns, Text
+from audit.selectors import RUNNING
+from tenants import envelope
+from tenants.groups import group_ids_of
+from tenants.models import Group
+
+logger = logging.getLogger(__name__)
+
+INPUT, DETAIL, PASSAGE, ATTACHMENT = "input", "detail", "passage", "attachment"
+_FIELDS = {Kind.TEXT: "output", Kind.REASONING: "reasoning", Kind.TOOL_CALL: "tool_call"}
+
+
+class Content(NamedTuple):
+    """A record with what it says. is_closed: nothing will be added. texts: empty when it cannot be read any more."""
+
+    record: AuditRecord
+    keeping: Keeping
+    is_closed: bool
+    columns: Columns
+    texts: list[Text]
+
+
+def contents(ids: Collection[tuple[date, UUID]]) -> Iterator[Content]:
+    """Those of the records that there are, in no order."""
+    days = {day for day, _ in ids}
+    request_ids = [request_id for _, request_id in ids]
+    by_request = {"day__in": days, "request_id__in": request_ids}
+    chunks: dict[UUID, list[tuple[int, bytes]]] = defaultdict(list)
+    rows = AuditChunk.objects.filter(**by_request).values_list("request_id", "seq", "sealed")
+    for request_id, seq, sealed in rows:
+        chunks[request_id].append((seq, sealed))
+    ends = {row.request_id: row for row in AuditCompletion.objects.filter(**by_request)}
+    groups = _Groups()
+    for record in AuditRecord.objects.filter(day__in=days, id__in=request_ids):
+        end = ends.get(record.id)
+        columns = _columns(record, end, groups.of(record.user_id))
+        keeping = handle_of(record).keeping
+        yield Content(record, keeping, end is not None, columns, _texts(record, sorted(chunks[record.id])))
+
+
+def _columns(record: AuditRecord, end: AuditCompletion | None, group_ids: list[str]) -> Columns:
+    return Columns(
+        created=record.created,
+        user_label=record.user_label,
+        model=record.model,
+        model_version=record.model_version,
+        channel=record.channel,
+        kind=record.kind,
+        status=end.status if end else RUNNING,
+        tokens=(end.completion_tokens or 0) if end else 0,
+        group_ids=group_ids,
+        rules=(),
+        risk="",
+    )
+
+
+def _texts(record: AuditRecord, chunks: list[tuple[int, bytes]]) -> list[Text]:
+    handle = handle_of(record)
+    try:
+        said = open_json(handle, field="input", sealed=record.input)
+        context = open_json(handle, field="context", sealed=record.context) if record.context else {}
+        written = [open_output(handle, seq=seq, sealed=sealed) for seq, sealed in chunks]
+    except envelope.KeyDestroyed:
+        return []
+    except envelope.Tampered:
+        logger.warning("record %s is not what was recorded, so nothing in it is found by a search", record.id)
+        return []
+    field = INPUT if record.kind in REQUESTS else DETAIL
+    found = [Text(field, piece) for piece in tokens.pieces(said)]
+    for part in output.joined(part for piece in written for part in output.decode(piece)):
+        found += [Text(_FIELDS[part.kind], piece) for piece in (part.name, part.text) if piece]
+    for name, label in (("passages", PASSAGE), ("attachments", ATTACHMENT)):
+        found += [Text(label, piece) for piece in tokens.pieces(context.get(name, []))]
+    return found
+
+
+class _Groups:
+    """People's groups as they are now, each person's looked up once. Everyone's group tells nothing and is left out."""
+
+    def __init__(self) -> None:
+        self._found: dict[UUID | None, list[str]] = {None: []}
+        self._everyone: set[UUID] | None = None
+
+    def of(self, user_id: UUID | None) -> list[str]:
+        if user_id not in self._found:
+            if self._everyone is None:
+                self._everyone = set(Group.objects.filter(is_everyone=True).values_list("pk", flat=True))
+            self._found[user_id] = sorted(str(each) for each in group_ids_of(user_id) - self._everyone)
+        return self._found[user_id]

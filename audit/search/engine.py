@@ -1,0 +1,635 @@
+"""Searching a tenant's records by what they say.
+
+    found = find(actor, Search("launder* -test", status="failed"), reason="case 7")
+    for request_id in iterate(actor, search): …
+
+The index narrows by hashed words and plain columns. What it cannot tell for sure (phrases, most beginnings of words) is
+verified by opening the records. Records that wait to be indexed are opened and compared one by one, so that nothing is
+ever missed. Raises NotVisible, ReasonRequired, BadQuery, SearchTooSlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.core import signing
+from django.db import OperationalError, connection
+from django.utils.translation import gettext as _
+from psycopg.errors import QueryCanceled
+
+from audit import secrecy
+from audit.models import AuditRecord
+from audit.record import READINGS, REQUESTS, Keeping, keeping_of, record_event
+from audit.search.content import Content, contents
+from audit.search.entries import SearchWaiting
+from audit.search.hashing import Hasher, value_token
+from audit.search.needs import Needs, needs
+from audit.search.query import And, Between, Columns, Equal, Query, answers, parse
+from audit.search.snippets import Snippet, beginning, snippets
+from audit.selectors import COUNT_MOST, PAGE_SIZE, ReasonRequired, Summary, first_id_at, summaries
+from tenants import envelope
+from tenants.access import Actor, NotVisible, require
+from tenants.ids import day_of
+from tenants.models import Group
+from tenants.roles import AUDIT_READ
+from tenants.scope import tenant_scope
+
+SEARCH = "audit.search"
+FACETS = ("user", "group", "model_version", "channel", "status", "day", "rule", "risk")
+FACET_VALUES = 50
+
+# Seconds that one search may take, and records that it opens to tell an exact number where the index cannot.
+TIME_LIMIT = 10.0
+VERIFIED_MOST = 300
+# Records that wait to be indexed and are opened for one page; there are more only when the worker was away.
+WAITING_MOST = 5000
+
+_DAYS_AT_ONCE = 16
+_OPENED_AT_ONCE = 100
+_FIRST_ID = UUID(int=0)
+_LAST_ID = UUID(int=(1 << 128) - 1)
+_CURSOR_SALT = "audit.search.cursor"
+_CURSOR_AGE = 24 * 3600
+
+
+class SearchTooSlow(Exception):
+    """The search took longer than it may. The message says how to ask for less."""
+
+
+class Sort(StrEnum):
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is searched for. Empty values do not narrow.
+
+    text: in the language of audit.search.query. user: a label. group: whoever was in it when the record was indexed.
+    since, until: aware; from since on, before until. least, most: tokens that were written. kinds: none finds openings
+    and other events as well; `but` leaves kinds out.
+    """
+
+    text: str = ""
+    user: str = ""
+    group: UUID | None = None
+    model: str = ""
+    model_version: str = ""
+    channel: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    status: str = ""
+    rule: str = ""
+    risk: str = ""
+    least: int | None = None
+    most: int | None = None
+    kinds: tuple[str, ...] = REQUESTS
+    but: tuple[str, ...] = ()
+    sort: Sort = Sort.NEWEST
+
+    def told(self) -> dict[str, Any]:
+        """What narrows, ready for JSON."""
+        values = {name: value for name, value in asdict(self).items() if value not in ("", None, ())}
+        return json.loads(json.dumps(values, default=str))
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A record that answers, with pieces of its text; those are for whoever may read it alone."""
+
+    summary: Summary
+    snippets: list[Snippet]
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """How many of the counted hits have a value. label: as people read it (a group's name); value: to narrow by."""
+
+    value: str
+    label: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of hits.
+
+    total: how many there are; when not exact, at least so many. facets: of the hits that `total` counts, by FACETS,
+    most frequent first (days: newest first). waiting: records that are not indexed yet and were not looked at either,
+    as there are too many: hits may be among them.
+    """
+
+    hits: list[Hit]
+    next_cursor: str
+    total: int
+    total_is_exact: bool
+    facets: dict[str, list[FacetValue]] = field(default_factory=dict)
+    waiting: int = 0
+
+
+def find(
+    actor: Actor,
+    search: Search,
+    *,
+    reason: str,
+    cursor: str = "",
+    limit: int = PAGE_SIZE,
+    client_address: str = "",
+) -> Found:
+    """A page of hits. Without a cursor, that this actor searched, for what and why is recorded before anything is opened.
+
+    Inside an open scope that record is part of its transaction: let nothing of the result out before it is committed.
+    Also raises AuditUnavailable when the search cannot be recorded.
+    """
+    require(actor, AUDIT_READ)
+    reason = reason.strip()
+    if not reason:
+        raise ReasonRequired(_("State why you search."))
+    with tenant_scope(actor.tenant_id):
+        query = _parsed(search)
+    after = _Place.read(cursor, actor, search) if cursor else None
+    if after is None:
+        record_event(
+            actor=actor,
+            kind=SEARCH,
+            detail={"search": search.told(), "reason": reason},
+            client_address=client_address,
+        )
+    with _limited(actor):
+        return _Run(actor, search, query).page(after, limit)
+
+
+def iterate(actor: Actor, search: Search, *, batch: int = 500) -> Iterator[UUID]:
+    """The ids of all hits, in the search's order. Whoever calls records first that they are read, and why.
+
+    Each batch is a transaction of its own: nothing is held open between them.
+    """
+    require(actor, AUDIT_READ)
+    with tenant_scope(actor.tenant_id):
+        query = _parsed(search)
+    after: _Place | None = None
+    while True:
+        with _limited(actor):
+            found = _Run(actor, search, query, scan_all=True).ids(after, batch)
+        yield from (each.request_id for each in found)
+        if len(found) < batch:
+            return
+        after = found[-1]
+
+
+class _Place(NamedTuple):
+    """A hit's place in the order."""
+
+    request_id: UUID
+    tokens: int
+
+    def written(self, actor: Actor, search: Search) -> str:
+        """As a cursor, which only the same person goes on with, in the same search: its first page was recorded."""
+        place = [str(self.request_id), self.tokens, _fingerprint(actor, search)]
+        return signing.dumps(place, salt=_CURSOR_SALT)
+
+    @classmethod
+    def read(cls, cursor: str, actor: Actor, search: Search) -> _Place:
+        try:
+            request_id, written, of = signing.loads(cursor, salt=_CURSOR_SALT, max_age=_CURSOR_AGE)
+        except signing.BadSignature as error:
+            raise NotVisible(SEARCH) from error
+        if of != _fingerprint(actor, search):
+            raise NotVisible(SEARCH)
+        return cls(UUID(request_id), written)
+
+
+class _Counted(NamedTuple):
+    total: int
+    is_exact: bool
+    facets: dict[str, Counter[str]]
+
+
+class _Run:
+    """One search by one actor, inside the tenant's scope."""
+
+    def __init__(self, actor: Actor, search: Search, query: Query, *, scan_all: bool = False) -> None:
+        self._actor = actor
+        self._search = search
+        self._query = query
+        self._scan_all = scan_all
+        self._deadline = time.monotonic() + TIME_LIMIT
+        self._inside = [str(each) for each in secrecy.inside(actor)]
+        self._low, self._high = _bounds(search, query)
+        self._needs = _needs(search, query)
+        self._hashers: dict[tuple[Keeping, date], Hasher | None] = {}
+        self._opened: dict[UUID, Content] = {}
+        self._waiting, self._not_looked_at = self._of_waiting()
+
+    def page(self, after: _Place | None, limit: int) -> Found:
+        places = self.ids(after, limit + 1)
+        counted = self._counted()
+        more = len(places) > limit
+        places = places[:limit]
+        return Found(
+            hits=self._hits(places),
+            next_cursor=places[-1].written(self._actor, self._search) if more else "",
+            total=counted.total,
+            total_is_exact=counted.is_exact and not self._not_looked_at,
+            facets=_labelled(counted.facets),
+            waiting=self._not_looked_at,
+        )
+
+    def ids(self, after: _Place | None, limit: int) -> list[_Place]:
+        """The first hits beyond a place, in order."""
+        waiting = [self._place(content) for content in self._waiting]
+        waiting = [place for place in waiting if after is None or self._key(place) > self._key(after)]
+        if self._needs.is_exact:
+            found = self._rows(after, limit)
+        else:
+            found = list(islice(self._verified(after), limit))
+        return sorted([*waiting, *found], key=self._key)[:limit]
+
+    # Records that wait to be indexed
+
+    def _of_waiting(self) -> tuple[list[Content], int]:
+        """(Those that answer, how many were not looked at)."""
+        waiting = SearchWaiting.objects.filter(request_id__gte=self._low, request_id__lt=self._high)
+        ids = list(
+            waiting.order_by("-day", "-request_id").values_list("day", "request_id")[: WAITING_MOST + 1]
+        )
+        left = 0
+        if len(ids) > WAITING_MOST:
+            if self._scan_all:
+                ids = list(waiting.values_list("day", "request_id"))
+            else:
+                left = waiting.count() - WAITING_MOST
+                ids = ids[:WAITING_MOST]
+        found = [content for content in self._open(self._visible(ids)) if self._answers(content)]
+        self._opened |= {content.record.id: content for content in found}
+        return found, left
+
+    def _visible(self, ids: Sequence[tuple[date, UUID]]) -> list[tuple[date, UUID]]:
+        """Those that exist for the actor and are of the kinds asked for."""
+        if not ids:
+            return []
+        records = AuditRecord.objects.filter(
+            day__in={day for day, _ in ids}, id__in=[each for _, each in ids]
+        )
+        records = secrecy.visible(self._actor, records).exclude(kind__in=self._search.but)
+        if self._search.kinds:
+            records = records.filter(kind__in=self._search.kinds)
+        if self._search.user:
+            records = records.filter(user_label=self._search.user)
+        return list(records.values_list("day", "id"))
+
+    def _open(self, ids: Sequence[tuple[date, UUID]]) -> Iterator[Content]:
+        for start in range(0, len(ids), _OPENED_AT_ONCE):
+            if time.monotonic() > self._deadline:
+                raise _too_slow()
+            yield from contents(ids[start : start + _OPENED_AT_ONCE])
+
+    def _answers(self, content: Content) -> bool:
+        return _passes(self._search, content.columns) and answers(
+            self._query.root, content.columns, content.texts
+        )
+
+    # The index
+
+    def _rows(self, after: _Place | None, limit: int) -> list[_Place]:
+        """The first hits of the index beyond a place."""
+        found: list[_Place] = []
+        for units in self._batches():
+            rows = self._ask(units, after, limit, "SELECT request_id, tokens FROM hits", [])
+            found += [_Place(*row) for row in rows]
+            if self._search.sort != Sort.TOKENS and len(found) >= limit:
+                break
+        return sorted(found, key=self._key)[:limit]
+
+    def _verified(self, after: _Place | None) -> Iterator[_Place]:
+        """The hits among what the index offers beyond a place, each record opened to see."""
+        for batch in self._candidates(after):
+            for place, _content in self._hits_among(batch):
+                yield place
+
+    def _candidates(self, after: _Place | None) -> Iterator[list[_Place]]:
+        while batch := self._rows(after, _OPENED_AT_ONCE):
+            yield batch
+            if len(batch) < _OPENED_AT_ONCE:
+                return
+            after = batch[-1]
+
+    def _hits_among(self, places: Sequence[_Place]) -> list[tuple[_Place, Content]]:
+        """Those that answer, in order."""
+        unknown = [each for each in places if each.request_id not in self._opened]
+        for content in self._open([(day_of(each.request_id), each.request_id) for each in unknown]):
+            self._opened[content.record.id] = content
+        found = [
+            (place, self._opened[place.request_id]) for place in places if place.request_id in self._opened
+        ]
+        return [(place, content) for place, content in found if self._answers(content)]
+
+    def _counted(self) -> _Counted:
+        if self._needs.is_exact:
+            total, facets = self._counted_in_index()
+            is_exact = total <= COUNT_MOST
+        else:
+            total, is_exact, facets = self._counted_by_opening()
+        for content in self._waiting:
+            total += 1
+            _count(facets, content.record.day, content.columns)
+        return _Counted(total if is_exact else max(total - 1, 0), is_exact, facets)
+
+    def _counted_in_index(self) -> tuple[int, dict[str, Counter[str]]]:
+        facets: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
+        total = 0
+        for units in self._batches():
+            for name, value, count in self._ask(
+                units, None, COUNT_MOST + 1 - total, _COUNTS, [], sort=Sort.NEWEST
+            ):
+                if name == "total":
+                    total += count
+                else:
+                    facets[name][value] += count
+            if total > COUNT_MOST:
+                break
+        return total, facets
+
+    def _counted_by_opening(self) -> tuple[int, bool, dict[str, Counter[str]]]:
+        facets: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
+        total = opened = 0
+        for batch in self._candidates(None):
+            if opened >= VERIFIED_MOST:
+                return total + 1, False, facets
+            opened += len(batch)
+            for _place, content in self._hits_among(batch):
+                total += 1
+                _count(facets, content.record.day, content.columns)
+        return total, True, facets
+
+    def _ask(
+        self,
+        units: Sequence[tuple[date, Keeping]],
+        after: _Place | None,
+        most: int,
+        select: str,
+        parameters: list[Any],
+        sort: Sort | None = None,
+    ) -> list[tuple[Any, ...]]:
+        plans = [(day, plan) for day, keeping in units if (plan := self._plan(day, keeping, after))]
+        if not plans:
+            return []
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "WITH hits AS MATERIALIZED "
+                f"(SELECT * FROM audit_search_hits(%s::date[], %s::text[]::jsonb[], %s, %s)) {select}",
+                [
+                    [day for day, _ in plans],
+                    [json.dumps(plan) for _, plan in plans],
+                    (sort or self._search.sort).value,
+                    most,
+                    *parameters,
+                ],
+            )
+            return cursor.fetchall()
+
+    def _batches(self) -> Iterator[list[tuple[date, Keeping]]]:
+        """Days and keepings in the search's order, some at a time; a day is never divided."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT audit_search_days()")
+            days = [
+                day for day in cursor.fetchone()[0] if _first_day(self._low) <= day <= _last_day(self._high)
+            ]
+        if self._search.sort == Sort.OLDEST:
+            days.reverse()
+        keepings = _keepings(self._search)
+        for start in range(0, len(days), _DAYS_AT_ONCE):
+            yield [(day, keeping) for day in days[start : start + _DAYS_AT_ONCE] for keeping in keepings]
+
+    def _plan(self, day: date, keeping: Keeping, after: _Place | None) -> dict[str, Any] | None:
+        """What one day is asked; None when its key is gone, and with it all that could be found."""
+        place = (keeping, day)
+        if place not in self._hashers:
+            try:
+                self._hashers[place] = Hasher(self._actor.tenant_id, keeping, day)
+            except (envelope.KeyDestroyed, envelope.Tampered):
+                self._hashers[place] = None
+        hasher = self._hashers[place]
+        if hasher is None:
+            return None
+        plan: dict[str, Any] = {
+            **self._needs.hashed(hasher),
+            **_columns(self._search, self._query),
+            "keeping": keeping.value,
+            "low": str(self._low),
+            "high": str(self._high),
+            "inside": self._inside,
+        }
+        if self._waiting:
+            # One that was indexed a moment ago would be there twice.
+            plan["without"] = [str(content.record.id) for content in self._waiting]
+        if after:
+            plan |= {"after": str(after.request_id), "after_tokens": after.tokens}
+        return plan
+
+    # Order, and what is shown
+
+    def _place(self, content: Content) -> _Place:
+        return _Place(content.record.id, content.columns.tokens)
+
+    def _key(self, place: _Place) -> tuple[int, int]:
+        match self._search.sort:
+            case Sort.NEWEST:
+                return (0, -place.request_id.int)
+            case Sort.OLDEST:
+                return (0, place.request_id.int)
+            case Sort.TOKENS:
+                return (-place.tokens, -place.request_id.int)
+
+    def _hits(self, places: Sequence[_Place]) -> list[Hit]:
+        ids = [place.request_id for place in places]
+        records = AuditRecord.objects.filter(day__in={day_of(each) for each in ids}, id__in=ids)
+        shown = {each.id: each for each in summaries(secrecy.visible(self._actor, records))}
+        missing = [(day_of(each), each) for each in ids if each not in self._opened]
+        self._opened |= {content.record.id: content for content in contents(missing)}
+        terms = self._query.terms()
+        return [
+            Hit(shown[each], snippets(texts, terms) if terms else beginning(texts))
+            for each in ids
+            if each in shown and (texts := self._opened[each].texts) is not None
+        ]
+
+
+_COUNTS = """
+    SELECT 'total', '', count(*) FROM hits
+    UNION ALL SELECT 'user', user_label, count(*) FROM hits GROUP BY 2
+    UNION ALL SELECT 'group', of::text, count(*) FROM hits, unnest(group_ids) AS of GROUP BY 2
+    UNION ALL SELECT 'model_version', model_version, count(*) FROM hits GROUP BY 2
+    UNION ALL SELECT 'channel', channel, count(*) FROM hits GROUP BY 2
+    UNION ALL SELECT 'status', status, count(*) FROM hits GROUP BY 2
+    UNION ALL SELECT 'day', day::text, count(*) FROM hits GROUP BY 2
+    UNION ALL SELECT 'rule', of, count(*) FROM hits, unnest(rules) AS of GROUP BY 2
+    UNION ALL SELECT 'risk', risk, count(*) FROM hits WHERE risk <> '' GROUP BY 2
+"""
+
+
+def _parsed(search: Search) -> Query:
+    def groups(name: str) -> Iterable[UUID]:
+        return Group.objects.filter(name__iexact=name, is_everyone=False).values_list("pk", flat=True)
+
+    return parse(search.text, groups=groups)
+
+
+@contextmanager
+def _limited(actor: Actor) -> Iterator[None]:
+    """The tenant's scope, in which no statement takes longer than a search may."""
+    try:
+        with tenant_scope(actor.tenant_id), connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('statement_timeout')")
+            before = cursor.fetchone()[0]
+            set_limit = partial(cursor.execute, "SELECT set_config('statement_timeout', %s, true)")
+            set_limit([str(int(TIME_LIMIT * 1000))])
+            yield
+            set_limit([before])
+    except OperationalError as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            raise _too_slow() from error
+        raise
+
+
+def _too_slow() -> SearchTooSlow:
+    message = _(
+        "This search took longer than %(seconds)d seconds and was ended. Add a rarer word, or narrow it by time or person."
+    )
+    return SearchTooSlow(message % {"seconds": TIME_LIMIT})
+
+
+def _fingerprint(actor: Actor, search: Search) -> str:
+    """Tells searches by different people apart, and different searches by one."""
+    of = json.dumps([str(actor.tenant_id), str(actor.user_id), actor.label, search.told()], sort_keys=True)
+    return hashlib.sha256(of.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def _bounds(search: Search, query: Query) -> tuple[UUID, UUID]:
+    """The smallest id that is asked for, and the first that is not any more."""
+    since, until = [search.since], [search.until]
+    for node in query.conditions:
+        if isinstance(node, Between) and node.column == "created":
+            since.append(node.least)  # type: ignore[arg-type]
+            until.append(node.end)  # type: ignore[arg-type]
+    low = max((first_id_at(each) for each in since if each), default=_FIRST_ID)
+    high = min((first_id_at(each) for each in until if each), default=_LAST_ID)
+    return low, high
+
+
+def _first_day(low: UUID) -> date:
+    return date.min if low == _FIRST_ID else day_of(low)
+
+
+def _last_day(high: UUID) -> date:
+    return date.max if high == _LAST_ID else day_of(high)
+
+
+def _is_plain(node: object) -> bool:
+    """Whether a condition is told by plain columns and bounds alone."""
+    return isinstance(node, Between) or (isinstance(node, Equal) and node.column in ("rule", "risk"))
+
+
+def _needs(search: Search, query: Query) -> Needs:
+    found = needs(And(tuple(node for node in query.conditions if not _is_plain(node))))
+    for column, value in (
+        ("user", search.user),
+        ("model", search.model),
+        ("version", search.model_version),
+        ("channel", search.channel),
+        ("status", search.status),
+        ("group", str(search.group or "")),
+    ):
+        if value:
+            found.must.add(value_token(column, value))
+    if len(search.kinds) == 1:
+        found.must.add(value_token("kind", search.kinds[0]))
+    return found
+
+
+def _columns(search: Search, query: Query) -> dict[str, Any]:
+    """The conditions on plain columns, as the index's functions read them."""
+    plan: dict[str, Any] = {}
+    plain = {"rule": {search.rule} - {""}, "risk": {search.risk} - {""}}
+    least, ends = [search.least], [None if search.most is None else search.most + 1]
+    for node in query.conditions:
+        if isinstance(node, Between) and node.column == "tokens":
+            least.append(node.least)  # type: ignore[arg-type]
+            ends.append(node.end)  # type: ignore[arg-type]
+        elif isinstance(node, Equal) and node.column in plain:
+            plain[node.column].update(node.values)
+    if numbers := [each for each in least if each is not None]:
+        plan["least"] = max(numbers)
+    if numbers := [each for each in ends if each is not None]:
+        plan["end"] = min(numbers)
+    plan |= {name: sorted(values) for name, values in plain.items() if values}
+    if search.kinds:
+        plan["kinds"] = list(search.kinds)
+    if search.but:
+        plan["but"] = list(search.but)
+    return plan
+
+
+def _passes(search: Search, columns: Columns) -> bool:
+    """Whether a record passes the filters beside the query; kinds and visibility are seen to where it is fetched."""
+    wanted = (
+        (search.user, columns.user_label),
+        (search.model, columns.model),
+        (search.model_version, columns.model_version),
+        (search.channel, columns.channel),
+        (search.status, columns.status),
+        (search.risk, columns.risk),
+    )
+    return (
+        all(not value or value == found for value, found in wanted)
+        and (search.group is None or str(search.group) in columns.group_ids)
+        and (not search.rule or search.rule in columns.rules)
+        and (search.least is None or columns.tokens >= search.least)
+        and (search.most is None or columns.tokens <= search.most)
+    )
+
+
+def _keepings(search: Search) -> list[Keeping]:
+    """Under which keys there can be what is asked for."""
+    if search.kinds:
+        # Events of the first schema were sealed as requests are.
+        return sorted({Keeping.REQUESTS, *(keeping_of(kind) for kind in search.kinds)})
+    if set(READINGS) <= set(search.but):
+        return [Keeping.REQUESTS, Keeping.CHANGES]
+    return list(Keeping)
+
+
+def _count(facets: dict[str, Counter[str]], day: date, columns: Columns) -> None:
+    facets["user"][columns.user_label] += 1
+    facets["group"].update(columns.group_ids)
+    facets["model_version"][columns.model_version] += 1
+    facets["channel"][columns.channel] += 1
+    facets["status"][columns.status] += 1
+    facets["day"][day.isoformat()] += 1
+    facets["rule"].update(columns.rules)
+    if columns.risk:
+        facets["risk"][columns.risk] += 1
+
+
+def _labelled(facets: dict[str, Counter[str]]) -> dict[str, list[FacetValue]]:
+    names = {str(pk): name for pk, name in Group.objects.values_list("pk", "name")} if facets["group"] else {}
+    found = {}
+    for name, counts in facets.items():
+        order = sorted(counts.items(), reverse=True) if name == "day" else counts.most_common()
+        # A group that is no more has no name to show.
+        shown = [(value, names.get(value, "") if name == "group" else value, count) for value, count in order]
+        found[name] = [FacetValue(*each) for each in shown if each[1]][:FACET_VALUES]
+    return found

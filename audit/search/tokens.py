@@ -1,0 +1,189 @@
+"""Text into the units that are searched for.
+
+Text is normalised (NFKC, case folded, invisible format characters taken out) and cut into units: a run of letters and
+digits is one; scripts that are written without spaces give a unit for each character. What is between units does not
+count, so an e-mail address is a phrase of its parts. Imports nothing of Custos.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import regex
+
+# Lengths at which beginnings of words are indexed: a search for a beginning needs the shortest at least.
+PREFIXES = (3, 5)
+SHORTEST_PREFIX = min(PREFIXES)
+_PREFIX_MARK = "\x01"
+
+_DENSE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー"
+_UNIT = regex.compile(
+    rf"(?V1)(?P<dense>[{_DENSE}])|[[\p{{L}}\p{{N}}]--[{_DENSE}]][[\p{{L}}\p{{M}}\p{{N}}]--[{_DENSE}]]*"
+)
+_FORMAT = regex.compile(r"\p{Cf}+")
+_SPACE = regex.compile(r"\s*")
+# A number with its thousands set apart, and codes written in fours, as account and card numbers are.
+_NUMBER = regex.compile(r"(?<![\w.,])\d{1,3}(?:([,.'’ ])\d{3})(?:\1\d{3})*(?![\d])")
+_CODE = regex.compile(r"(?<!\w)(?:[a-z]{2}\d{2}|\d{4})(?:[ -][a-z0-9]{4}){2,7}(?:[ -][a-z0-9]{1,4})?(?!\w)")
+_SHORTEST_CODE = 12
+_NO_DIGIT = regex.compile(r"\D+")
+_GAP = regex.compile(r"[ -]")
+
+
+class Unit(NamedTuple):
+    """A word, or a character of a script without spaces, at [start, end) of the normalised text.
+
+    joined: a character that follows another with nothing but space between them.
+    """
+
+    text: str
+    start: int
+    end: int
+    is_dense: bool
+    joined: bool
+
+
+class Compound(NamedTuple):
+    """What several units say when written as one: 1,000,000 as 1000000; an account number without its gaps."""
+
+    text: str
+    start: int
+    end: int
+
+
+def normalise(text: str) -> str:
+    """The form in which text is compared."""
+    if text.isascii():
+        return text.lower()
+    folded = unicodedata.normalize("NFKC", _FORMAT.sub("", text)).casefold()
+    return _FORMAT.sub("", unicodedata.normalize("NFKC", folded))
+
+
+def units(normalised: str) -> list[Unit]:
+    """The units of a normalised text, in order."""
+    found = []
+    last_end = -1  # Where the last unit ended when it was dense.
+    for match in _UNIT.finditer(normalised):
+        start, end = match.span()
+        is_dense = match.lastgroup == "dense"
+        joined = (
+            is_dense
+            and last_end >= 0
+            and (start == last_end or _SPACE.fullmatch(normalised, last_end, start) is not None)
+        )
+        found.append(Unit(match.group(), start, end, is_dense, joined))
+        last_end = end if is_dense else -1
+    return found
+
+
+def compounds(normalised: str) -> list[Compound]:
+    """The numbers and codes of a normalised text that are written in several units."""
+    return [*_numbers(normalised), *_codes(normalised)]
+
+
+def whole_compound(normalised: str) -> str:
+    """What a text that is a number or code in several units says as one; "" for other texts."""
+    if _NUMBER.fullmatch(normalised):
+        return _NO_DIGIT.sub("", normalised)
+    if _CODE.fullmatch(normalised):
+        joined = _GAP.sub("", normalised)
+        return joined if len(joined) >= _SHORTEST_CODE else ""
+    return ""
+
+
+def code_at(normalised: str, start: int) -> int:
+    """Where a code that is written in several units and begins at `start` ends; `start` when there is none."""
+    match = _CODE.match(normalised, start)
+    return match.end() if match and whole_compound(match.group()) else start
+
+
+def pair(first: str, second: str) -> str:
+    """The token of two joined characters."""
+    return first + second
+
+
+def prefix(beginning: str) -> tuple[str, bool]:
+    """(The token of words that begin so, whether it stands for no other words)."""
+    length = max(each for each in PREFIXES if each <= len(beginning))
+    return _prefix_token(beginning[:length]), length == len(beginning)
+
+
+def tokens(normalised: str) -> set[str]:
+    """All that a text is found by."""
+    found: set[str] = {compound.text for compound in compounds(normalised)}
+    before = ""
+    for unit in units(normalised):
+        found.add(unit.text)
+        if unit.joined:
+            found.add(pair(before, unit.text))
+        before = unit.text
+    found |= {_prefix_token(word[:length]) for word in found for length in PREFIXES if len(word) >= length}
+    return found
+
+
+def pieces(value: object) -> Iterator[str]:
+    """The texts and numbers in a value of JSON, without what names the kind of a part, and without encoded files."""
+    match value:
+        case str():
+            if value and not (value.startswith("data:") and ";base64," in value[:200]):
+                yield value
+        case bool() | None:
+            pass
+        case int() | float():
+            yield str(value)
+        case dict():
+            for name, each in value.items():
+                if name not in ("role", "type"):
+                    yield from pieces(each)
+        case list() | tuple():
+            for each in value:
+                yield from pieces(each)
+
+
+def places(text: str) -> tuple[str, list[int]]:
+    """(The text to show, for each position in its normalised form the position in it).
+
+    The text itself, or its normalised form in the rare case that no position in one tells that in the other.
+    """
+    normalised = normalise(text)
+    if text.isascii():
+        return text, list(range(len(text) + 1))
+    starts: list[int] = []
+    whole = []
+    for start, cluster in _clusters(text):
+        form = normalise(cluster)
+        starts += [start] * len(form)
+        whole.append(form)
+    if "".join(whole) == normalised:
+        return text, [*starts, len(text)]
+    return normalised, list(range(len(normalised) + 1))
+
+
+def _clusters(text: str) -> Iterator[tuple[int, str]]:
+    """A character with the marks that join it when normalised, and where it begins."""
+    start = 0
+    for end in range(1, len(text) + 1):
+        if end == len(text) or not (unicodedata.combining(text[end]) or text[end] in "\uff9e\uff9f"):
+            yield start, text[start:end]
+            start = end
+
+
+def _numbers(normalised: str) -> Iterable[Compound]:
+    for match in _NUMBER.finditer(normalised):
+        yield Compound(_NO_DIGIT.sub("", match.group()), *match.span())
+
+
+def _codes(normalised: str) -> Iterable[Compound]:
+    """Where a code ends is not known, as a word of four letters may follow it: each length is one."""
+    for match in _CODE.finditer(normalised):
+        end = match.start()
+        joined = ""
+        for group in _GAP.split(match.group()):
+            joined += group
+            end += len(group) + 1
+            if len(joined) >= _SHORTEST_CODE:
+                yield Compound(joined, match.start(), end - 1)
+
+
+def _prefix_token(beginning: str) -> str:
+    return f"{_PREFIX_MARK}{beginning}"
