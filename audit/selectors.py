@@ -4,14 +4,14 @@ Opening a record is itself a record, written before anything is decrypted; witho
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
@@ -52,6 +52,7 @@ class State(StrEnum):
     INTACT = "intact"
     ALTERED = "altered"
     GONE = "gone"
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class RecordFilters:
     """Narrow a list; empty values do not. `user` is a label, `status` one of Status or "running".
 
     since, until: aware; from since on, before until. group: whoever is in it now, or in one below it. least, most:
-    tokens that were written. kinds: none lists openings and other events as well; `but` leaves kinds out.
+    tokens read and written. kinds: none lists openings and other events as well; `but` leaves kinds out.
     """
 
     user: str = ""
@@ -102,6 +103,7 @@ class Summary:
     conversation_id: UUID | None
     subject_id: UUID | None
     completion: AuditCompletion | None
+    is_gone: bool = False
 
     @property
     def status(self) -> str:
@@ -110,7 +112,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Newest first. `next_cursor` continues with older records, whatever was written meanwhile; "" at the end."""
+    """Newest first, or oldest. `next_cursor` continues from the last one, whatever was written meanwhile; "" at the end."""
 
     records: list[Summary]
     next_cursor: str
@@ -161,17 +163,50 @@ class FilterChoices:
     models: list[str]
 
 
+class Departed(Protocol):
+    """What knows of records that are not in their day any more, or have lost their content; in the tenant's scope."""
+
+    def find(self, actor: Actor, request_id: UUID) -> Summary | None:
+        """What this actor may know of it."""
+
+    def open(self, actor: Actor, request_id: UUID) -> RecordView | None:
+        """What is left of it for this actor, without history; None: nothing that is not in its day."""
+
+    def is_erased(self, request_id: UUID) -> bool:
+        """Whether its content was erased on request."""
+
+
+_departed: Departed | None = None
+
+
+def register(departed: Departed) -> None:
+    """What is asked for records that are not found in their day. It lies above, with the log and the holds."""
+    global _departed
+    _departed = departed
+
+
 def list_records(
-    actor: Actor, filters: RecordFilters = RecordFilters(), cursor: str = "", limit: int = PAGE_SIZE
+    actor: Actor,
+    filters: RecordFilters = RecordFilters(),
+    cursor: str = "",
+    limit: int = PAGE_SIZE,
+    *,
+    oldest_first: bool = False,
 ) -> Page:
     """A page of at most `limit` records. Raises NotVisible without audit.list or for a cursor that is none."""
     require(actor, AUDIT_LIST)
+    order = ("day", "id") if oldest_first else ("-day", "-id")
     with tenant_scope(actor.tenant_id):
         records = _filtered(actor, filters)
         if cursor:
-            before = _parse(cursor)
-            records = records.filter(day__lte=day_of(before), id__lt=before)
-        found = summaries(records.order_by("-day", "-id")[: limit + 1])
+            last = _parse(cursor)
+            after = (
+                Q(day__gte=day_of(last), id__gt=last)
+                if oldest_first
+                else Q(day__lte=day_of(last), id__lt=last)
+            )
+            records = records.filter(after)
+        found = summaries(records.order_by(*order)[: limit + 1])
     more = len(found) > limit
     return Page(records=found[:limit], next_cursor=str(found[limit - 1].id) if more else "")
 
@@ -189,9 +224,11 @@ def find_record(actor: Actor, request_id: UUID) -> Summary:
     day = _day(request_id)
     with tenant_scope(actor.tenant_id):
         found = summaries(secrecy.visible(actor, AuditRecord.objects.filter(day=day, id=request_id)))
-    if not found:
-        raise NotVisible(READ)
-    return found[0]
+        if found:
+            return found[0]
+        if _departed and (summary := _departed.find(actor, request_id)):
+            return summary
+    raise NotVisible(READ)
 
 
 def survey(actor: Actor, filters: RecordFilters = RecordFilters()) -> Survey:
@@ -199,7 +236,7 @@ def survey(actor: Actor, filters: RecordFilters = RecordFilters()) -> Survey:
     require(actor, AUDIT_LIST)
     completion = AuditCompletion.objects.filter(day=OuterRef("day"), request_id=OuterRef("id"))
     with tenant_scope(actor.tenant_id):
-        ended = Coalesce(Subquery(completion.values("status")[:1]), Value(RUNNING))
+        ended = Coalesce(Subquery(completion.values("status")[:1]), Value(RUNNING, TextField()))
         found = _filtered(actor, filters).order_by("-day", "-id").annotate(ended=ended)
         columns = zip(*found.values_list(*_FACETS.values())[: COUNT_MOST + 1], strict=True)
     counts = {name: Counter(values) for name, values in zip(_FACETS, columns, strict=False)}
@@ -249,7 +286,42 @@ def open_record(
         confined_to=confined_to,
     )
     with tenant_scope(actor.tenant_id):
-        return _view(actor, AuditRecord.objects.get(day=day_of(request_id), id=request_id))
+        record = AuditRecord.objects.filter(day=day_of(request_id), id=request_id).first()
+        kept = _departed.open(actor, request_id) if _departed and not (record and record.input) else None
+        if kept is not None:
+            return replace(kept, history=_history(actor, Handle(actor.tenant_id, request_id)))
+        if record is None:  # It went between the two looks.
+            raise NotVisible(READ)
+        return _view(actor, record)
+
+
+def ids(actor: Actor, filters: RecordFilters, *, oldest_first: bool = False) -> Iterator[UUID]:
+    """Of every record that matches, in constant memory; inside the tenant's scope. Raises NotVisible without audit.list."""
+    require(actor, AUDIT_LIST)
+    order = ("day", "id") if oldest_first else ("-day", "-id")
+    yield from _filtered(actor, filters).order_by(*order).values_list("id", flat=True).iterator(5000)
+
+
+def views(actor: Actor, request_ids: Sequence[UUID]) -> list[RecordView]:
+    """Records with their content and without history, in this order, in few queries.
+
+    For code that has recorded the reading: an export. Those that are not there, or not for this actor, are left out.
+    """
+    require(actor, AUDIT_READ)
+    days = {_day(request_id) for request_id in request_ids}
+    with tenant_scope(actor.tenant_id):
+        wanted = AuditRecord.objects.filter(day__in=days, id__in=request_ids)
+        records = {record.id: record for record in secrecy.visible(actor, wanted)}
+        ended = AuditCompletion.objects.filter(day__in=days, request_id__in=list(records))
+        completions = {completion.request_id: completion for completion in ended}
+        chunks: dict[UUID, list[AuditChunk]] = {request_id: [] for request_id in records}
+        for chunk in AuditChunk.objects.filter(day__in=days, request_id__in=list(records)).order_by("seq"):
+            chunks[chunk.request_id].append(chunk)
+        return [
+            _content(records[each], completions.get(each), chunks[each], history=[])
+            for each in request_ids
+            if each in records
+        ]
 
 
 def summaries(records: QuerySet[AuditRecord]) -> list[Summary]:
@@ -258,7 +330,7 @@ def summaries(records: QuerySet[AuditRecord]) -> list[Summary]:
     days = {record.day for record in found}
     ended = AuditCompletion.objects.filter(day__in=days, request_id__in=[record.id for record in found])
     completions = {completion.request_id: completion for completion in ended}
-    return [_summary(record, completions.get(record.id)) for record in found]
+    return [summary_of(record, completions.get(record.id)) for record in found]
 
 
 def first_id_at(time: datetime) -> UUID:
@@ -290,10 +362,11 @@ def _filtered(actor: Actor, filters: RecordFilters) -> QuerySet[AuditRecord]:
         records = records.filter(day__lte=day_of(end), id__lt=end)
     if filters.group:
         records = records.filter(user_id__in=groups.people_in(filters.group))
-    written = {"completion_tokens__gte": filters.least, "completion_tokens__lte": filters.most}
-    if wanted := {name: value for name, value in written.items() if value is not None}:
+    bounds = {"tokens__gte": filters.least, "tokens__lte": filters.most}
+    if wanted := {name: value for name, value in bounds.items() if value is not None}:
+        tokens = Coalesce("prompt_tokens", 0) + Coalesce("completion_tokens", 0)
         completion = AuditCompletion.objects.filter(day=OuterRef("day"), request_id=OuterRef("id"))
-        records = records.filter(Exists(completion.filter(**wanted)))
+        records = records.filter(Exists(completion.annotate(tokens=tokens).filter(**wanted)))
     if filters.status:
         completion = AuditCompletion.objects.filter(day=OuterRef("day"), request_id=OuterRef("id"))
         if filters.status == RUNNING:
@@ -324,7 +397,19 @@ def _view(actor: Actor, record: AuditRecord) -> RecordView:
     handle = handle_of(record)
     chunks = list(AuditChunk.objects.filter(day=handle.day, request_id=handle.request_id).order_by("seq"))
     completion = AuditCompletion.objects.filter(day=handle.day, request_id=handle.request_id).first()
-    summary, history = _summary(record, completion), _history(actor, handle)
+    return _content(record, completion, chunks, history=_history(actor, handle))
+
+
+def _content(
+    record: AuditRecord,
+    completion: AuditCompletion | None,
+    chunks: list[AuditChunk],
+    *,
+    history: list[Reading],
+) -> RecordView:
+    handle, summary = handle_of(record), summary_of(record, completion)
+    if not record.input and _departed and _departed.is_erased(record.id):
+        return RecordView(summary=summary, state=State.ERASED, history=history)
     try:
         if completion is not None and not _is_intact(record, completion):
             raise envelope.Tampered("the record is not what was recorded")
@@ -374,7 +459,8 @@ def _reading(opening: AuditRecord) -> Reading:
     return Reading(opening.user_label, opening.created.astimezone(UTC), reason)
 
 
-def _summary(record: AuditRecord, completion: AuditCompletion | None) -> Summary:
+def summary_of(record: AuditRecord, completion: AuditCompletion | None) -> Summary:
+    """What a record tells without its content."""
     return Summary(
         id=record.id,
         created=record.created,

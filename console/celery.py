@@ -34,6 +34,7 @@ app.conf.update(
         "index records": {"task": "audit.search.tasks.index_waiting", "schedule": 2.0},
         "extend logs": {"task": "audit.tree.tasks.extend_logs", "schedule": 2.0},
         "ensure partitions": {"task": "audit.tasks.ensure_partitions", "schedule": 3600.0},
+        "retention": {"task": "audit.retention.tasks.let_go", "schedule": 300.0},
         "destroy tenants": {"task": "tenants.tasks.destroy_tenants", "schedule": 3600.0},
         "clear sessions": {"task": "console.tasks.clear_sessions", "schedule": 3600.0},
     },

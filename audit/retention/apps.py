@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class AuditRetentionConfig(AppConfig):
     name = "audit.retention"
     label = "audit_retention"
+
+    def ready(self) -> None:
+        from audit import selectors
+        from audit.retention import departed
+
+        selectors.register(departed)
