@@ -15,6 +15,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from audit import record
+from audit.cases import attachments, opening
 from console.chat import access, sealing
 from console.chat.models import Conversation
 from console.chat.routing import websocket_urlpatterns
@@ -63,6 +64,7 @@ ADMINISTERING = _roles("owner", "administrator")
 SEEING_ADMINISTRATION = ADMINISTERING | {"auditor"}
 HOLDING_KEYS = CHATTING | {"auditor"}  # Their own, or a look at everybody's.
 REVIEWING = _roles("reviewer", "officer")
+LEADING_CASES = _roles("officer")
 LISTING_AUDIT = REVIEWING | {"auditor"}
 EVERYBODY = CHATTING | SEEING_FIGURES | REVIEWING
 ANYBODY = _roles(ANYONE)
@@ -76,6 +78,25 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/administration/": Address("/t/acme-bank/administration/", HOLDING_KEYS, expected=302),
     "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", LISTING_AUDIT),
     "t/<slug:slug>/audit/<uuid:request_id>/": Address("/t/acme-bank/audit/{record}/", LISTING_AUDIT),
+    "t/<slug:slug>/audit/cases/": Address("/t/acme-bank/audit/cases/", REVIEWING),
+    "t/<slug:slug>/audit/cases/new/": Address("/t/acme-bank/audit/cases/new/", REVIEWING),
+    "t/<slug:slug>/audit/cases/join": Address("/t/acme-bank/audit/cases/join", REVIEWING, expected=302),
+    "t/<slug:slug>/audit/cases/<uuid:case_id>/": Address("/t/acme-bank/audit/cases/{case}/", LEADING_CASES),
+    "t/<slug:slug>/audit/cases/<uuid:case_id>/details/": Address(
+        "/t/acme-bank/audit/cases/{case}/details/", LEADING_CASES
+    ),
+    "t/<slug:slug>/audit/cases/<uuid:case_id>/act/<slug:action>": Address(
+        "/t/acme-bank/audit/cases/{case}/act/note", LEADING_CASES, "post", {"text": "A note."}, 302
+    ),
+    "t/<slug:slug>/audit/cases/<uuid:case_id>/files/<uuid:file_id>": Address(
+        "/t/acme-bank/audit/cases/{case}/files/{case_file}", LEADING_CASES
+    ),
+    "t/<slug:slug>/audit/cases/<uuid:case_id>/records/<uuid:request_id>/": Address(
+        "/t/acme-bank/audit/cases/{case}/records/{record}/", LEADING_CASES
+    ),
+    "t/<slug:slug>/audit/cases/<uuid:case_id>/report": Address(
+        "/t/acme-bank/audit/cases/{case}/report", LEADING_CASES, "post", {"form": "jsonl"}
+    ),
     "t/<slug:slug>/administration/sign-in/": Address(
         "/t/acme-bank/administration/sign-in/", SEEING_ADMINISTRATION
     ),
@@ -357,10 +378,14 @@ class World:
     everybody: dict[str, User | None]
     paths: dict[str, Any]
 
-    def status(self, who: str, address: Address) -> int:
+    def browser(self, who: str) -> Client:
         browser = Client()
         if user := self.everybody[who]:
             browser.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        return browser
+
+    def status(self, who: str, address: Address, browser: Client | None = None) -> int:
+        browser = browser or self.browser(who)
         return getattr(browser, address.method)(address.path.format(**self.paths), address.data).status_code
 
 
@@ -386,7 +411,7 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
         ASKER: asker,
     }
     paths = {"conversation": conversation, "record": handle, "provider": _provider(acme)}
-    paths |= _people(acme, asker)
+    paths |= _people(acme, asker) | _case(acme, handle)
     paths |= _credentials(acme, asker) | _of_the_platform(acme, platform_administrator)
     return World(acme, north, everybody, paths)
 
@@ -465,6 +490,14 @@ def _record(company: Company, user: User) -> Any:
     return handle.request_id
 
 
+def _case(company: Company, request_id: Any) -> dict[str, Any]:
+    """A case about a record, led by the officer and with a file."""
+    officer = company.actor(company.officer)
+    case = opening.open_case(actor=officer, title="A case", request_ids=[request_id], reason="A sample.")
+    file = attachments.attach(actor=officer, case_id=case.pk, name="a.txt", content=b"text")
+    return {"case": case.pk, "case_file": file.id}
+
+
 def _patterns(resolver: URLResolver, prefix: str = "") -> Iterator[str]:
     for entry in resolver.url_patterns:
         here = prefix + str(entry.pattern)
@@ -505,17 +538,37 @@ def test_every_websocket_is_in_a_table() -> None:
     assert {str(entry.pattern) for entry in websocket_urlpatterns} == set(WEBSOCKETS)
 
 
-@pytest.mark.parametrize("pattern", [*TENANT_ADDRESSES, *PLATFORM_ADDRESSES])
-def test_only_those_who_may_find_anything_there(world: World, pattern: str) -> None:
-    address = {**TENANT_ADDRESSES, **PLATFORM_ADDRESSES}[pattern]
-    # Pages send people who are not signed in to do so; missing or not, they look the same.
-    nobody = 404 if pattern.startswith("metrics") else 302
-    for who in world.everybody:
-        if who not in address.allowed:
-            assert world.status(who, address) == (nobody if who == "nobody" else 404), (
-                f"{who} at {address.path}"
-            )
-    # The positive control comes last, since it may delete what it asks for.
+GUARDED_ADDRESSES = {**TENANT_ADDRESSES, **PLATFORM_ADDRESSES}
+
+
+@pytest.mark.timeout(300)
+def test_nobody_else_finds_anything_there(world: World, subtests: pytest.Subtests) -> None:
+    """One world for all addresses: whoever finds nothing changes nothing."""
+    browsers = {who: world.browser(who) for who in world.everybody}
+    for pattern, address in GUARDED_ADDRESSES.items():
+        # Pages send people who are not signed in to do so; missing or not, they look the same.
+        nobody = 404 if pattern.startswith("metrics") else 302
+        with subtests.test(pattern):
+            for who in set(world.everybody) - address.allowed:
+                expected = nobody if who == "nobody" else 404
+                assert world.status(who, address, browsers[who]) == expected, f"{who} at {address.path}"
+
+
+@pytest.mark.timeout(300)
+def test_those_who_may_find_it(world: World, subtests: pytest.Subtests) -> None:
+    """The control: what is read, all in one world."""
+    for pattern, address in GUARDED_ADDRESSES.items():
+        with subtests.test(pattern):
+            for who in address.allowed if address.method == "get" else ():
+                assert world.status(who, address) == address.expected, f"{who} at {address.path}"
+
+
+@pytest.mark.parametrize(
+    "pattern", [pattern for pattern, address in GUARDED_ADDRESSES.items() if address.method != "get"]
+)
+def test_those_who_may_change_it(world: World, pattern: str) -> None:
+    """The control: each in a world of its own, for it may delete what it asks for."""
+    address = GUARDED_ADDRESSES[pattern]
     for who in address.allowed:
         assert world.status(who, address) == address.expected, f"{who} at {address.path}"
 
