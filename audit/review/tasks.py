@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from celery import shared_task
 
-from audit.review import work
+from audit.review import sampling, work
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
@@ -15,6 +15,12 @@ logger = logging.getLogger(__name__)
 def settle_decisions() -> None:
     """Let decisions take effect that can no longer be taken back."""
     _for_each_tenant(work.settle)
+
+
+@shared_task
+def draw_samples() -> None:
+    """Draw the periods of sampling plans that have ended, and flag what was picked."""
+    _for_each_tenant(sampling.run_due)
 
 
 def _for_each_tenant(job: Callable[[Tenant], object]) -> None:

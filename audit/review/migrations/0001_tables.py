@@ -3,10 +3,11 @@
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.db.models.functions.text
+from django.db import migrations, models
+
 import tenants.clock
 import tenants.ids
 import tenants.models.base
-from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
