@@ -155,14 +155,6 @@ class Survey:
     facets: dict[str, list[tuple[str, int]]]
 
 
-@dataclass(frozen=True, slots=True)
-class FilterChoices:
-    """What a tenant's records can be filtered by."""
-
-    users: list[str]
-    models: list[str]
-
-
 class Departed(Protocol):
     """What knows of records that are not in their day any more, or have lost their content; in the tenant's scope."""
 
@@ -211,13 +203,6 @@ def list_records(
     return Page(records=found[:limit], next_cursor=str(found[limit - 1].id) if more else "")
 
 
-def count_records(actor: Actor, filters: RecordFilters = RecordFilters(), most: int = COUNT_MOST) -> int:
-    """How many records match, counted up to `most` + 1. Raises NotVisible without audit.list."""
-    require(actor, AUDIT_LIST)
-    with tenant_scope(actor.tenant_id):
-        return _filtered(actor, filters).order_by()[: most + 1].count()
-
-
 def find_record(actor: Actor, request_id: UUID) -> Summary:
     """One record without its content, which opens nothing and so leaves no record. Raises NotVisible."""
     require(actor, AUDIT_LIST)
@@ -244,17 +229,6 @@ def survey(actor: Actor, filters: RecordFilters = RecordFilters()) -> Survey:
         total=sum(counts["user"].values()) if counts else 0,
         facets={name: found.most_common() for name, found in counts.items()},
     )
-
-
-def filter_choices(actor: Actor, filters: RecordFilters = RecordFilters()) -> FilterChoices:
-    """The users and models present in the tenant's records of these kinds. Raises NotVisible without audit.list."""
-    require(actor, AUDIT_LIST)
-    with tenant_scope(actor.tenant_id):
-        records = _of_kinds(actor, filters).order_by()
-        return FilterChoices(
-            users=sorted(records.values_list("user_label", flat=True).distinct()),
-            models=sorted(records.values_list("model", flat=True).distinct()),
-        )
 
 
 def open_record(
@@ -317,11 +291,15 @@ def views(actor: Actor, request_ids: Sequence[UUID]) -> list[RecordView]:
         chunks: dict[UUID, list[AuditChunk]] = {request_id: [] for request_id in records}
         for chunk in AuditChunk.objects.filter(day__in=days, request_id__in=list(records)).order_by("seq"):
             chunks[chunk.request_id].append(chunk)
-        return [
-            _content(records[each], completions.get(each), chunks[each], history=[])
-            for each in request_ids
-            if each in records
-        ]
+        found: list[RecordView] = []
+        for each in request_ids:
+            record = records.get(each)
+            kept = _departed.open(actor, each) if _departed and not (record and record.input) else None
+            if kept is not None:
+                found.append(kept)
+            elif record is not None:
+                found.append(_content(record, completions.get(each), chunks[each], history=[]))
+        return found
 
 
 def summaries(records: QuerySet[AuditRecord]) -> list[Summary]:

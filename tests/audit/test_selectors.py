@@ -14,15 +14,14 @@ from audit.output import text_of
 from audit.record import AuditUnavailable
 from audit.selectors import (
     READ,
-    FilterChoices,
     ReasonRequired,
     RecordFilters,
     State,
-    count_records,
-    filter_choices,
     find_record,
     list_records,
     open_record,
+    survey,
+    views,
 )
 from tenants import clock, envelope
 from tenants.access import Actor, NotVisible
@@ -127,20 +126,26 @@ def test_a_cursor_that_is_none_is_not_found(reviewer: Actor, cursor: str) -> Non
         list_records(reviewer, RecordFilters(), cursor)
 
 
-def test_choices_are_what_is_present(member: Actor, administrator: Actor, reviewer: Actor) -> None:
-    generation(member, model="b")
+def test_a_survey_counts_what_is_present(member: Actor, administrator: Actor, reviewer: Actor) -> None:
+    generation(member, model="b", status="failed")
     generation(administrator, model="a")
-    generation(administrator, model="a")
+    generation(administrator, model="a", channel="api")
+    begin(member, model="a")
     record.record_event(actor=reviewer, kind="probe", detail={})
-    assert filter_choices(reviewer) == FilterChoices(
-        users=sorted([administrator.label, member.label]), models=["a", "b"]
-    )
+    found = survey(reviewer)
+    assert found.total == 4
+    assert dict(found.facets["user"]) == {administrator.label: 2, member.label: 2}
+    assert found.facets["model"] == [("a", 3), ("b", 1)]
+    assert dict(found.facets["channel"]) == {"chat": 3, "api": 1}
+    assert dict(found.facets["status"]) == {"completed": 2, "failed": 1, "running": 1}
+    assert survey(reviewer, RecordFilters(status="failed")).total == 1
 
 
 def test_another_tenants_reviewer_sees_nothing(member: Actor, outsider: Actor) -> None:
     handle = generation(member)
     assert _ids(outsider, kinds=()) == []
-    assert filter_choices(outsider) == FilterChoices(users=[], models=[])
+    assert (survey(outsider).total, survey(outsider).facets) == (0, {})
+    assert views(outsider, [handle.request_id]) == []
     with pytest.raises(NotVisible):
         open_record(outsider, handle.request_id, reason="curious")
     with pytest.raises(NotVisible):
@@ -156,8 +161,8 @@ def test_only_reviewers_read_the_audit(
     handle = generation(member)
     for attempt in (
         lambda: list_records(actor),
-        lambda: filter_choices(actor),
-        lambda: count_records(actor),
+        lambda: survey(actor),
+        lambda: views(actor, [handle.request_id]),
         lambda: find_record(actor, handle.request_id),
         lambda: open_record(actor, handle.request_id, reason="curious"),
     ):
@@ -224,14 +229,29 @@ def test_finding_a_record_shows_no_content_and_leaves_no_trace(member: Actor, re
 
 
 def test_counting_stops_where_nobody_needs_it_exactly(
-    member: Actor, reviewer: Actor, outsider: Actor
+    member: Actor, reviewer: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for status in ("completed", "failed", "failed"):
-        generation(member, status=status)
-    assert count_records(reviewer) == 3
-    assert count_records(reviewer, RecordFilters(status="failed")) == 2
-    assert count_records(reviewer, most=1) == 2
-    assert count_records(outsider) == 0
+    for _ in range(4):
+        generation(member)
+    monkeypatch.setattr("audit.selectors.COUNT_MOST", 2)
+    assert survey(reviewer).total == 3
+
+
+def test_many_records_are_read_as_one_is(member: Actor, reviewer: Actor, owner: psycopg.Connection) -> None:
+    handles = [generation(member, texts=(f"answer {number}", "!")) for number in range(3)]
+    open_one = begin(member)
+    wanted = [handles[2].request_id, open_one.request_id, handles[0].request_id, uuid7()]
+    found = views(reviewer, wanted)
+    assert [view.summary.id for view in found] == wanted[:3]
+    assert [text_of(view.output) for view in found] == ["answer 2!", "", "answer 0!"]
+    assert all(view.state == State.INTACT for view in found)
+    # The control: what is altered is not shown here either.
+    owner.execute("ALTER TABLE audit_chunk DISABLE TRIGGER USER")
+    owner.execute(
+        "UPDATE audit_chunk SET sealed = sealed || '\\x00' WHERE request_id = %s", [handles[0].request_id]
+    )
+    owner.execute("ALTER TABLE audit_chunk ENABLE TRIGGER USER")
+    assert [view.state for view in views(reviewer, wanted)] == [State.INTACT, State.INTACT, State.ALTERED]
 
 
 def test_nothing_is_decrypted_when_the_opening_cannot_be_recorded(
