@@ -37,8 +37,8 @@ _FIRST_FIELDS = (
     "created",
 )
 RECORD_FIELDS = (*_FIRST_FIELDS, "adapter", "deployment", "confined_to", "schema")
-_FIELDS = {1: _FIRST_FIELDS, 2: RECORD_FIELDS[:-1]}  # By schema.
-_COMPLETION_FIELDS = (
+FIELDS = {1: _FIRST_FIELDS, 2: RECORD_FIELDS[:-1]}  # By schema.
+COMPLETION_FIELDS = (
     "status",
     "finish_reason",
     "error_code",
@@ -73,8 +73,8 @@ def metadata(record: AuditRecord, completion: AuditCompletion) -> dict[str, Any]
     """What a leaf says of a record beside its ciphertext, ready for JSON."""
     return {
         "schema": record.schema,
-        "record": {name: _plain(getattr(record, name)) for name in _FIELDS[record.schema]},
-        "completion": {name: _plain(getattr(completion, name)) for name in _COMPLETION_FIELDS},
+        "record": {name: _plain(getattr(record, name)) for name in FIELDS[record.schema]},
+        "completion": {name: _plain(getattr(completion, name)) for name in COMPLETION_FIELDS},
     }
 
 

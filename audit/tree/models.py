@@ -93,11 +93,15 @@ class Pending(LogModel):
 
 
 class Statement(LogModel):
-    """What is stated for ever: `text` is canonical JSON, exactly the bytes that the leaf covers. Ids only, no names."""
+    """What is stated for ever: `text` is canonical JSON, exactly the bytes that the leaf covers. Ids only, no names.
+
+    signature: the application's, without which a statement gets no place: who holds the database alone states nothing.
+    """
 
     id = models.UUIDField(primary_key=True, editable=False)
     kind = models.TextField()
     text = models.TextField()
+    signature = models.TextField()
     created = models.DateTimeField(default=clock.now)
 
     class Meta:

@@ -121,7 +121,8 @@ def _leaves(tenant_id: UUID, waiting: list[_Waiting]) -> Iterator[stored.NewLeaf
             [list(records), list(records.values())],
         )
         rows = {row[0]: row[1:] for row in cursor.fetchall()}
-    said = {row.pk: row.text for row in Statement.objects.filter(id__in=[w.request_id for w in waiting])}
+    stated = Statement.objects.filter(id__in=[each.request_id for each in waiting if each.is_statement])
+    said = {row.pk: row.text for row in stated if statements.is_signed(row)}
     for each in waiting:
         if each.is_statement and each.request_id in said:
             yield statements.hash_of(said[each.request_id]), each.request_id, each.day, Leaf.STATEMENT

@@ -5,6 +5,7 @@ never content, never a person's name. A leaf of a record ends in 32 bytes of a d
 so neither is ever mistaken for the other.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,12 +15,15 @@ from django.db import connection
 from django_scopes import get_scope
 
 from audit import leaf
-from audit.tree import merkle
+from audit.tree import merkle, signing
 from audit.tree.models import Statement as Row
+from audit.tree.notes import BadNote, Note, signed
 from tenants import clock
 from tenants.ids import uuid7
 
-TOMBSTONE = "tombstone"  # Its body holds what selectors.extent tells of the records that are gone.
+TOMBSTONE = "tombstone"  # Its body tells what is gone: as selectors.extent does, or with "sequences", "count", "root".
+ERASURE = "erasure"  # With "sequences", "count", "root", and "metadata": "kept" unless that was changed, too.
+TELLING = (TOMBSTONE, ERASURE)
 
 _SCHEMA = 1
 
@@ -60,8 +64,34 @@ def state(kind: str, body: dict[str, Any]) -> Statement:
         },
     }
     text = leaf.canonical(said).decode()
-    Row(tenant_id=tenant_id, id=statement_id, kind=kind, text=text, created=created).save(force_insert=True)
+    row = Row(tenant_id=tenant_id, id=statement_id, kind=kind, text=text, created=created)
+    row.signature = signing.signer(tenant_id).line(signed_text(text))
+    row.save(force_insert=True)
     return Statement(statement_id, kind, body, created, text)
+
+
+def read(text: str) -> Statement | None:
+    """A stored statement; None for what is none."""
+    try:
+        said = json.loads(text)["statement"]
+        created = datetime.fromisoformat(said["created"])
+        return Statement(UUID(said["id"]), said["kind"], dict(said["body"]), created, text)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def is_signed(row: Row) -> bool:
+    """Whether the application made this statement for this tenant."""
+    try:
+        note = Note.parse(signed(signed_text(row.text), [row.signature]))
+    except BadNote:
+        return False
+    return note.signed_by(signing.verifier(row.tenant_id)) is not None
+
+
+def signed_text(text: str) -> str:
+    """What the signature of a statement is over. Its first line is no log's name, so it is never taken for a head."""
+    return f"custos statement\n{text}\n"
 
 
 def hash_of(text: str) -> bytes:

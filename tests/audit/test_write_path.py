@@ -135,7 +135,7 @@ def test_a_leaf_changes_with_any_column(member: Actor, row: str, column: str, va
 
 def test_every_plain_column_is_part_of_the_leaf() -> None:
     """Digests and ciphertexts aside; a column added later must be thought about here."""
-    covered = set(leaf.RECORD_FIELDS) | set(leaf._COMPLETION_FIELDS)
+    covered = set(leaf.RECORD_FIELDS) | set(leaf.COMPLETION_FIELDS)
     plain = {
         field.attname for model in (AuditRecord, AuditCompletion) for field in model._meta.concrete_fields
     }

@@ -263,6 +263,7 @@ class Migration(migrations.Migration):
                 ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
                 ("kind", models.TextField()),
                 ("text", models.TextField()),
+                ("signature", models.TextField()),
                 ("created", models.DateTimeField(default=tenants.clock.now)),
                 (
                     "tenant",

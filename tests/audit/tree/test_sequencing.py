@@ -118,6 +118,27 @@ def test_a_statement_is_a_leaf_and_shares_the_fate_of_its_deed(member: Actor) ->
     assert statement.hash == merkle.leaf_hash(statement.text.encode())
 
 
+def test_a_statement_that_the_application_did_not_make_gets_no_place(
+    member: Actor, northerner: Actor, services: Services
+) -> None:
+    """Else two rows in the database would be a tombstone, and whatever it names could be deleted."""
+    with tenant_scope(northerner.tenant_id):
+        statements.state("tombstone", {"count": 1})
+    with psycopg.connect(services.postgres.url, autocommit=True) as owner:
+        columns = "kind, text, signature, created"
+        for change in ("text", "replace(text, '1', '2')"):
+            owner.execute(
+                f"INSERT INTO audit_statement (id, tenant_id, {columns}) SELECT gen_random_uuid(), %s, "
+                f"{columns.replace('text', change)} FROM audit_statement LIMIT 1",
+                [member.tenant_id],
+            )
+        owner.execute("UPDATE audit_pending SET since = now() - interval '61 seconds'")
+    tree.extend(member.tenant_id)
+    assert hashes(member.tenant_id) == []
+    with tenant_scope(member.tenant_id):
+        assert selectors.alarms().late == 2
+
+
 def test_a_statement_needs_a_deed(member: Actor) -> None:
     with pytest.raises(RuntimeError), transaction.atomic():
         statements.state("hold", {})
@@ -233,9 +254,12 @@ def test_the_application_may_not_alter_the_log(member: Actor) -> None:
     generation(member)
     tree.extend(member.tenant_id)
     for table in ("audit_leaf", "audit_node", "audit_checkpoint", "audit_statement", "audit_anchoring"):
-        with pytest.raises(Exception, match="permission denied"), tenant_scope(member.tenant_id):
-            with connection.cursor() as cursor:
-                cursor.execute(f"DELETE FROM {table}")
+        with (
+            pytest.raises(Exception, match="permission denied"),
+            tenant_scope(member.tenant_id),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(f"DELETE FROM {table}")
 
 
 def _killed(*_: Any, **__: Any) -> None:
