@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
+from django.db.models import Max
+
 from tenants.actors import Actor
 from tenants.changes import changing, record_change
 from tenants.keyring import data_keys, providers, shards, tenant_keys
@@ -44,7 +46,8 @@ class Pending:
 def pending(tenant_id: UUID, *, key_id: str) -> Pending:
     """What is left to do for the tenant; key_id: of the present provider. Opens the tenant's scope."""
     with tenant_scope(tenant_id):
-        newest = _newest_wrappings()
+        # By what the rows say: to open them all would ask a provider elsewhere for every tenant, again and again.
+        newest = {row.generation: row for row in reversed(tenant_keys.rows())}.values()
         old = [row for row in newest if not _is_current(row, key_id)]
         name = providers.provider().name
         return Pending(
@@ -105,6 +108,16 @@ def rewrap_data_keys(tenant_id: UUID) -> Iterator[tuple[int, int]]:
             for purpose, day in left[start : start + BATCH]:
                 _rewrap_data_key((tenant_id, purpose, day), generation, tenant_key)
         yield min(start + BATCH, len(left)), len(left)
+
+
+def finish_master() -> bool:
+    """End a rotation of the master key when no tenant's key is left to wrap; whether nothing is left."""
+    keys = providers.provider()
+    key_id = keys.key_id()
+    if any(pending(tenant.pk, key_id=key_id).wrappings for tenant in tenants()):
+        return False
+    keys.finish_rotation()
+    return True
 
 
 def go_on(actor: Actor, *, moves: bool) -> None:
@@ -168,17 +181,18 @@ def _rewrap(row: TenantKey) -> None:
 
 
 def _old_data_keys(generation: int) -> list[tuple[str, date]]:
-    """(purpose, day) of those whose newest row is below an older key of the tenant in scope.
+    """(purpose, day) of those that lie below an older key of the tenant in scope.
 
     Not of those whose shard is gone: they open no more, so nothing is left to wrap.
     """
-    newest = DataKey.objects.order_by("purpose", "day", "-version").distinct("purpose", "day")
-    return [
-        (row.purpose, row.day)
-        for row in newest
-        if row.generation < generation
-        and not (data_keys.needs_shard(row) and shards.read(row.tenant_id, row.purpose, row.day) is None)
-    ]
+    newest = DataKey.objects.values("purpose", "day").annotate(newest=Max("generation"))
+    old = newest.filter(newest__lt=generation).order_by("purpose", "day")
+    return [(each["purpose"], each["day"]) for each in old if not _is_gone(each["purpose"], each["day"])]
+
+
+def _is_gone(purpose: str, day: date) -> bool:
+    row = DataKey.objects.filter(purpose=purpose, day=day).order_by("-version").first()
+    return row is None or (data_keys.needs_shard(row) and shards.read(row.tenant_id, purpose, day) is None)
 
 
 def _rewrap_data_key(place: Place, generation: int, tenant_key: bytes) -> None:

@@ -8,13 +8,18 @@ Which one new keys are wrapped by is settings.KEYS.provider. Each tenant's key s
 goes on opening what it wrapped for as long as its own settings are there.
 """
 
+import hmac
+import os
+import time
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 from uuid import UUID
 
 from django.conf import settings
 
-from tenants.keyring.errors import KeysUnavailable
+from tenants.keyring.ciphers import KEY_BYTES
+from tenants.keyring.errors import KeysUnavailable, Tampered
 from tenants.keyring.providers.local import LocalFileProvider
 
 
@@ -38,7 +43,7 @@ class KeyProvider(Protocol):
         """The same key under the master key of now."""
 
     def rotate(self) -> None:
-        """Begin with a new master key, or version of it. What was wrapped before still opens."""
+        """Begin with a new master key, or version of it. What was wrapped before still opens. Raises Refused."""
 
     def finish_rotation(self) -> None:
         """All keys are wrapped anew: what was begun is done. Nothing, where there is nothing to do."""
@@ -77,3 +82,26 @@ def _remote(name: str, keys: Any) -> KeyProvider:
             token=keys.vault_token,
         )
     raise KeysUnavailable(f"the settings of the key provider {name} are missing (docs/operations.md, Keys)")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the present provider does. detail: why it does not."""
+
+    name: str
+    is_well: bool
+    key_id: str = ""
+    detail: str = ""
+    milliseconds: float = 0.0
+
+
+def health() -> Health:
+    """Wrap and unwrap a key of no tenant. Never raises."""
+    keys, probe, nobody, started = provider(), os.urandom(KEY_BYTES), UUID(int=0), time.perf_counter()
+    try:
+        key_id = keys.key_id()
+        same = hmac.compare_digest(keys.unwrap(nobody, keys.wrap(nobody, probe)), probe)
+    except (KeysUnavailable, Tampered) as error:
+        return Health(keys.name, False, detail=str(error))
+    took = round((time.perf_counter() - started) * 1000, 1)
+    return Health(keys.name, same, key_id, "" if same else "it gives back another key", took)

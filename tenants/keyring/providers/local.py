@@ -12,6 +12,9 @@ import tempfile
 from pathlib import Path
 from uuid import UUID
 
+from django.utils.translation import gettext as _
+
+from tenants.errors import Refused
 from tenants.keyring.ciphers import KEY_BYTES, decrypt, encrypt
 from tenants.keyring.errors import KeysUnavailable, Tampered
 
@@ -25,6 +28,10 @@ class LocalFileProvider:
         self._path = Path(path)
         self._next = self._path.with_name(f"{self._path.name}.next")
         self.previous = self._path.with_name(f"{self._path.name}.previous")
+
+    @property
+    def is_rotating(self) -> bool:
+        return self._next.exists()
 
     def key_id(self) -> str:
         return _fingerprint(self.keys()[0])
@@ -44,8 +51,11 @@ class LocalFileProvider:
         return self.wrap(tenant_id, self.unwrap(tenant_id, wrapped))
 
     def rotate(self) -> None:
-        if self._next.exists():
+        if self.is_rotating:
             return  # One that was begun goes on.
+        if self.previous.exists():
+            message = _("What the last rotation left behind is still there: run manage.py keys retire first.")
+            raise Refused("retire_first", message)
         handle, temporary = tempfile.mkstemp(dir=self._path.parent)  # mode 0600
         try:
             with os.fdopen(handle, "w") as file:
@@ -62,7 +72,7 @@ class LocalFileProvider:
             os.unlink(temporary)
 
     def finish_rotation(self) -> None:
-        if not self._next.exists():
+        if not self.is_rotating:
             return
         if not self.previous.exists():
             os.link(self._path, self.previous)

@@ -1,0 +1,89 @@
+"""A record has a key of its own, which opens it and nothing else."""
+
+from uuid import uuid4
+
+import pytest
+
+from audit import record
+from audit.models import AuditChunk, AuditRecord
+from tenants import envelope
+from tenants.keyring import ciphers
+from tenants.scope import tenant_scope
+from tests.conftest import Company
+from tests.keys.test_providers import _begin
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def _key(handle: record.Handle) -> bytes:
+    return envelope.record_key(handle.tenant_id, handle.keeping, handle.day, handle.request_id)
+
+
+def test_it_opens_all_of_its_record_and_nothing_of_another(acme: Company) -> None:
+    one, other = _begin(acme.actor(acme.member)), _begin(acme.actor(acme.member))
+    for handle in (one, other):
+        record.append(handle, seq=1, text="an answer")
+    with tenant_scope(acme.tenant.pk):
+        key = _key(one)
+        for handle in (one, other):
+            row = AuditRecord.objects.get(id=handle.request_id)
+            chunk = AuditChunk.objects.get(request_id=handle.request_id)
+            fields = [("input", 0, row.input), ("parameters", 0, row.parameters), ("output", 1, chunk.sealed)]
+            for field, sequence, sealed in fields:
+                bound = envelope.associated_data(
+                    handle.tenant_id, handle.keeping, record.associated(handle, field, sequence)
+                )
+                if handle is one:
+                    assert ciphers.decrypt(key, bytes(sealed), bound, form=ciphers.OF_RECORD)
+                else:
+                    with pytest.raises(envelope.Tampered):
+                        ciphers.decrypt(key, bytes(sealed), bound, form=ciphers.OF_RECORD)
+
+
+def test_keys_of_records_and_of_the_index_differ(acme: Company) -> None:
+    handle = _begin(acme.actor(acme.member))
+    with tenant_scope(acme.tenant.pk):
+        where = (handle.tenant_id, handle.keeping, handle.day)
+        keys = {
+            envelope.record_key(*where, handle.request_id),
+            envelope.record_key(*where, uuid4()),
+            envelope.index_key(*where),
+        }
+    assert len(keys) == 3 and {len(key) for key in keys} == {32}
+
+
+def test_neither_is_made_for_a_day_without_content(acme: Company) -> None:
+    handle = record.Handle(acme.tenant.pk, uuid4())
+    with tenant_scope(acme.tenant.pk):
+        day = _begin_day()
+        for ask in (
+            lambda: envelope.index_key(acme.tenant.pk, "audit", day),
+            lambda: envelope.record_key(acme.tenant.pk, "audit", day, handle.request_id),
+        ):
+            with pytest.raises(envelope.KeyDestroyed):
+                ask()
+
+
+def test_content_of_before_records_had_keys_still_opens(acme: Company) -> None:
+    handle = _begin(acme.actor(acme.member))
+    aad = record.associated(handle, "output", 1)
+    with tenant_scope(acme.tenant.pk):
+        old = envelope.seal(
+            tenant_id=handle.tenant_id, purpose=handle.keeping, day=handle.day, plaintext=b"words", aad=aad
+        )
+        assert old[:1] == ciphers.PLAIN
+        assert record.open_output(handle, seq=1, sealed=old) == "words"
+
+
+def test_bytes_are_not_taken_for_the_other_format(acme: Company) -> None:
+    handle = _begin(acme.actor(acme.member))
+    sealed = record.append(handle, seq=1, text="words")
+    assert sealed[:1] == ciphers.OF_RECORD
+    with pytest.raises(envelope.Tampered):
+        record.unseal_chunk(handle, 1, ciphers.PLAIN + sealed[1:])
+
+
+def _begin_day():  # type: ignore[no-untyped-def]
+    from tests.keys.conftest import days_ago
+
+    return days_ago(3)
