@@ -35,6 +35,7 @@ app.conf.update(
         "extend logs": {"task": "audit.tree.tasks.extend_logs", "schedule": 2.0},
         "settle decisions": {"task": "audit.review.tasks.settle_decisions", "schedule": 10.0},
         "draw samples": {"task": "audit.review.tasks.draw_samples", "schedule": 60.0},
+        "look for new hits": {"task": "audit.review.tasks.look_for_new_hits", "schedule": 900.0},
         "ensure partitions": {"task": "audit.tasks.ensure_partitions", "schedule": 3600.0},
         "retention": {"task": "audit.retention.tasks.let_go", "schedule": 300.0},
         "destroy tenants": {"task": "tenants.tasks.destroy_tenants", "schedule": 3600.0},

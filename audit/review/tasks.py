@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from celery import shared_task
 
-from audit.review import sampling, work
+from audit.review import sampling, watches, work
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,12 @@ def settle_decisions() -> None:
 def draw_samples() -> None:
     """Draw the periods of sampling plans that have ended, and flag what was picked."""
     _for_each_tenant(sampling.run_due)
+
+
+@shared_task
+def look_for_new_hits() -> None:
+    """Flag what saved searches find anew."""
+    _for_each_tenant(watches.look)
 
 
 def _for_each_tenant(job: Callable[[Tenant], object]) -> None:
