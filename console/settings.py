@@ -229,6 +229,9 @@ CONTENT_SECURITY_POLICY = {
 
 # The OpenAI-compatible API and the pages bound their own bodies; this bounds what is read before they see one.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+# Files stay in memory until they are sealed: a spool on disk would be plain text at rest. Larger ones do not arrive.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 11 * 1024 * 1024
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]

@@ -18,7 +18,7 @@ from tenants.changes import change
 from tenants.errors import Refused
 from tenants.ids import uuid7
 
-MOST_BYTES = 20 * 1024 * 1024
+MOST_BYTES = 10 * 1024 * 1024
 MOST_NAME = 150
 UNKNOWN = "application/octet-stream"
 

@@ -19,6 +19,7 @@ from audit.cases.models import Case, CaseMember, CaseRecord, Deed, MemberRole, S
 from audit.cases.work import put_deadline
 from audit.models import AuditRecord
 from audit.record import REQUESTS
+from audit.retention import holds
 from audit.review.models import SEVERITIES, ReviewItem
 from tenants import clock
 from tenants.access import Actor, NotVisible, require
@@ -149,8 +150,6 @@ def _link(actor: Actor, case: Case, request_ids: Sequence[UUID], reason: str) ->
     for request_id in wanted:
         _put_record(actor, case, seq, request_id, subjects=behind[request_id], reason=reason, is_linked=True)
     _let_go_of(actor, case, {person for people in behind.values() for person in people})
-    from audit.retention import holds
-
     holds.place(actor=actor, request_ids=wanted, case_id=case.pk, reason=reason)
     return len(wanted)
 

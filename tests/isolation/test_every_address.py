@@ -32,6 +32,7 @@ from tenants.models import CustomRole, Group, Membership, User
 from tenants.quotas.services import set_limit
 from tenants.roles import Role
 from tenants.scope import tenant_scope
+from tests.audit.conftest import generation
 from tests.conftest import Company, make_user
 from tests.isolation import operations
 
@@ -92,7 +93,7 @@ TENANT_ADDRESSES = {
         "/t/acme-bank/audit/cases/{case}/files/{case_file}", LEADING_CASES
     ),
     "t/<slug:slug>/audit/cases/<uuid:case_id>/records/<uuid:request_id>/": Address(
-        "/t/acme-bank/audit/cases/{case}/records/{record}/", LEADING_CASES
+        "/t/acme-bank/audit/cases/{case}/records/{case_record}/", LEADING_CASES
     ),
     "t/<slug:slug>/audit/cases/<uuid:case_id>/report": Address(
         "/t/acme-bank/audit/cases/{case}/report", LEADING_CASES, "post", {"form": "jsonl"}
@@ -411,7 +412,7 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
         ASKER: asker,
     }
     paths = {"conversation": conversation, "record": handle, "provider": _provider(acme)}
-    paths |= _people(acme, asker) | _case(acme, handle)
+    paths |= _people(acme, asker) | _case(acme, asker)
     paths |= _credentials(acme, asker) | _of_the_platform(acme, platform_administrator)
     return World(acme, north, everybody, paths)
 
@@ -490,12 +491,13 @@ def _record(company: Company, user: User) -> Any:
     return handle.request_id
 
 
-def _case(company: Company, request_id: Any) -> dict[str, Any]:
-    """A case about a record, led by the officer and with a file."""
+def _case(company: Company, user: User) -> dict[str, Any]:
+    """A case about a record that has ended, led by the officer and with a file."""
     officer = company.actor(company.officer)
+    request_id = generation(company.actor(user)).request_id
     case = opening.open_case(actor=officer, title="A case", request_ids=[request_id], reason="A sample.")
     file = attachments.attach(actor=officer, case_id=case.pk, name="a.txt", content=b"text")
-    return {"case": case.pk, "case_file": file.id}
+    return {"case": case.pk, "case_file": file.id, "case_record": request_id}
 
 
 def _patterns(resolver: URLResolver, prefix: str = "") -> Iterator[str]:

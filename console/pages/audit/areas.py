@@ -3,6 +3,9 @@
 from django.utils.translation import gettext_lazy as _
 
 from console.pages.tabs import Area
-from tenants.roles import AUDIT_LIST
+from tenants.roles import AUDIT_LIST, REVIEW_WORK
 
-AREAS: tuple[Area, ...] = (Area("audit", _("Records"), (AUDIT_LIST,)),)
+AREAS: tuple[Area, ...] = (
+    Area("audit", _("Records"), (AUDIT_LIST,)),
+    Area("cases", _("Cases"), (REVIEW_WORK,)),
+)

@@ -19,19 +19,6 @@ ANSWER = "Deposit it in parts."
 TITLE = "Structuring at the counter"
 
 
-@pytest.fixture(autouse=True)
-def no_holds_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util, sys, types
-
-    if importlib.util.find_spec("audit.retention.holds") is None:
-        m = types.ModuleType("audit.retention.holds")
-        m.place = lambda **_: None
-        monkeypatch.setitem(sys.modules, "audit.retention.holds", m)
-        import audit.retention
-
-        monkeypatch.setattr(audit.retention, "holds", m, raising=False)
-
-
 @pytest.fixture
 def officer(acme: Company) -> Actor:
     return acme.actor(acme.officer)

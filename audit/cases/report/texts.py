@@ -1,0 +1,70 @@
+"""What was asked and answered, turn by turn, exactly as it is recorded."""
+
+from typing import Any, NamedTuple
+
+from django.utils.translation import gettext as _
+
+from audit.output import Kind, Part
+from audit.selectors import RecordView
+
+
+class Turn(NamedTuple):
+    role: str
+    text: str
+
+
+def turns(view: RecordView) -> list[Turn]:
+    """Question and answer of an opened record, with what the model was given beside them; in the active language."""
+    return [
+        *_asked(view.input),
+        *(
+            Turn(_("Passage of %(document)s") % {"document": each.get("document", "")}, each.get("text", ""))
+            for each in view.passages
+        ),
+        *(
+            Turn(_("Attachment %(name)s") % {"name": each.get("name", "")}, each.get("text", ""))
+            for each in view.attachments
+        ),
+        *(_answered(part) for part in view.output),
+    ]
+
+
+def _asked(asked: Any) -> list[Turn]:
+    if isinstance(asked, list) and asked and all(isinstance(each, int) for each in asked):
+        return [Turn(_("Prompt"), str(asked))]
+    if isinstance(asked, list):
+        return [
+            turn for each in asked for turn in (_message(each) if isinstance(each, dict) else _asked(each))
+        ]
+    return [Turn(_("Prompt"), asked or "")]
+
+
+def _message(message: dict[str, Any]) -> list[Turn]:
+    roles = {
+        "system": _("System"),
+        "user": _("Question"),
+        "assistant": _("Earlier answer"),
+        "tool": _("Result of a tool"),
+    }
+    role = roles.get(message.get("role", ""), message.get("role", ""))
+    thought, said = message.get("reasoning_content"), message.get("content")
+    calls = [call["function"] for call in message.get("tool_calls") or []]
+    return [
+        *([Turn(f"{role} · {_('Reasoning')}", thought)] if thought else []),
+        *([Turn(role, said or "")] if said or not calls else []),
+        *(Turn(f"{role} · {_called(call['name'])}", call["arguments"]) for call in calls),
+    ]
+
+
+def _answered(part: Part) -> Turn:
+    kinds = {
+        Kind.TEXT: _("Answer"),
+        Kind.REASONING: f"{_('Answer')} · {_('Reasoning')}",
+        Kind.TOOL_CALL: f"{_('Answer')} · {_called(part.name)}",
+    }
+    number = f" {part.choice + 1}" if part.choice else ""
+    return Turn(kinds[part.kind] + number, part.text)
+
+
+def _called(name: str) -> str:
+    return _("Call of %(function)s") % {"function": name}
