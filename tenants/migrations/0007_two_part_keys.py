@@ -30,7 +30,7 @@ BEGIN
     -- Retention is a part of its own, which comes later than this one.
     IF to_regprocedure('public.audit_may_destroy_key(text, date)') IS NOT NULL THEN
         IF NOT public.audit_may_destroy_key(which_purpose, which_day) THEN
-            RAISE EXCEPTION 'retention does not let the % key of % go', which_purpose, which_day;
+            RAISE EXCEPTION 'the % key of % is not due', which_purpose, which_day;
         END IF;
     ELSIF which_day >= (now() AT TIME ZONE 'utc')::date THEN
         RAISE EXCEPTION 'the key of a day is destroyed when the day is over';

@@ -267,7 +267,7 @@ BEGIN
     RETURN released;
 END $$;
 
--- Whether a key's time is over: that of a day which may go, or of a case's copies of which none is left.
+-- Asked by tenants_destroy_key. Whether a key's time is over: that of a day which may go, or of a case's copies of which none is left.
 CREATE FUNCTION audit_may_destroy_key(wanted_purpose text, wanted_day date) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -278,23 +278,6 @@ BEGIN
               AND case_id = substr(wanted_purpose, 6, 36)::uuid);
     END IF;
     RETURN public.audit_retention_ready(wanted_purpose, wanted_day);
-END $$;
-
-CREATE OR REPLACE FUNCTION tenants_destroy_key(which_purpose text, which_day date, why text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    scope uuid := public.audit_tenant();
-BEGIN
-    IF scope IS NULL THEN
-        RAISE EXCEPTION 'the scope of the tenant is not open';
-    END IF;
-    IF NOT public.audit_may_destroy_key(which_purpose, which_day) THEN
-        RAISE EXCEPTION 'the % key of % is not due', which_purpose, which_day;
-    END IF;
-    DELETE FROM public.tenants_datakey
-        WHERE tenant_id = scope AND purpose = which_purpose AND day = which_day;
-    INSERT INTO public.tenants_destroyedkey (id, tenant_id, purpose, day, reason, destroyed)
-        VALUES (gen_random_uuid(), scope, which_purpose, which_day, why, now()) ON CONFLICT DO NOTHING;
 END $$;
 
 -- Whether it was dropped: a day's partition of one table that is over and in which no tenant has a row.
@@ -343,7 +326,7 @@ DROP TRIGGER guard ON audit_retention_deed;
 DROP TRIGGER guard ON audit_retention_tombstone;
 DROP TRIGGER guard ON audit_retention_notice;
 DROP TRIGGER guard ON audit_retention_policy;
-DROP FUNCTION tenants_destroy_key(text, date, text), audit_drop_empty(text, date), audit_may_destroy_key(text, date),
+DROP FUNCTION audit_drop_empty(text, date), audit_may_destroy_key(text, date),
     audit_release(uuid), audit_erase(uuid), audit_forget_words(uuid, date, uuid[]), audit_retention_delete(text, date),
     audit_lock_day(date), audit_deed_is_ready(uuid), audit_guard_hold(), audit_guard_verdict(), audit_guard_deed(),
     audit_guard_unfinished(), audit_guard_notice(), audit_guard_policy(), audit_retention_ready(text, date),
