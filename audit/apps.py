@@ -6,6 +6,7 @@ class AuditConfig(AppConfig):
 
     def ready(self) -> None:
         from audit import record
-        from tenants import changes
+        from tenants import changes, incidents
 
         changes.register(record.record_event)
+        incidents.register(record.record_event)

@@ -12,9 +12,10 @@ from celery import Task
 from django.core.cache import cache
 from django.core.management import call_command
 
+from audit.record import AuditUnavailable
 from console import mail
 from console.celery import app
-from console.sign_in import sessions
+from console.sign_in import sessions, trail
 from tenants import people
 from tenants.actors import NotVisible
 from tenants.errors import Refused
@@ -33,6 +34,17 @@ def heartbeat() -> None:
 def clear_sessions() -> None:
     call_command("clearsessions")
     sessions.forget_ended()
+
+
+@app.task(bind=True, max_retries=5, expires=3600)
+def record_failed_sign_in(self: Task, user_id: str, by: str, why: str, address: str, count: int) -> None:
+    """Somebody failed to sign in. `user_id`: as whom; "" for nobody that there is, of which nothing is recorded."""
+    if not user_id:
+        return
+    try:
+        trail.record_attempt(user_id=UUID(user_id), by=by, why=why, address=address, count=count)
+    except AuditUnavailable as error:
+        raise self.retry(exc=error, countdown=2**self.request.retries) from error
 
 
 @app.task(expires=3600)

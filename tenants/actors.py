@@ -11,7 +11,8 @@ from uuid import UUID
 
 from django.db.models import F, Q
 
-from tenants import clock, networks
+from tenants import clock, floods, networks
+from tenants.incidents import record_incident
 from tenants.models import ApiKey, CustomRole, Membership, ServiceAccount, Tenant, TenantSettings, User
 from tenants.roles import PERMISSIONS, PLATFORM_MANAGE, Role, Scope, permissions_in_scopes
 from tenants.scope import actor_scope, tenant_scope
@@ -166,7 +167,8 @@ def actor_for_key(text: str, address: str = "") -> Actor | None:
     """The program whose API key this is.
 
     None when the key is unknown, revoked or expired, its owner is gone, its tenant is not active, or the address is
-    outside the networks of the key or the tenant.
+    outside the networks of the key or the tenant; that a key which there is was refused is recorded. So is its first use.
+    Whatever the audit raises when that cannot be recorded goes on to the caller.
     """
     parsed = ApiKey.parse(text)
     if parsed is None:
@@ -175,13 +177,19 @@ def actor_for_key(text: str, address: str = "") -> Actor | None:
     with tenant_scope(tenant_id):
         owners = ("tenant", "service_account", "user")
         key = ApiKey.objects.filter(prefix=prefix).select_related(*owners).first()
-        if key is None or not key.matches(secret):
+        if key is None:
             return None
-        permissions = permissions_of_keys([key.pk], address=address).get(key.pk)
+        is_right = key.matches(secret)
+        permissions = permissions_of_keys([key.pk], address=address).get(key.pk) if is_right else None
+        actor = _program(key, permissions or frozenset(), address)
         if permissions is None:
+            _note_refusal(actor, key, "not valid here and now" if is_right else "wrong secret")
             return None
-        if key.last_used is None or key.last_used < clock.now() - LAST_USED_PRECISION:
-            ApiKey.objects.filter(pk=key.pk).update(last_used=clock.now())
+        _note_use(actor, key)
+    return actor
+
+
+def _program(key: ApiKey, permissions: frozenset[str], address: str) -> Actor:
     return Actor(
         tenant_id=key.tenant.pk,
         tenant_slug=key.tenant.slug,
@@ -196,6 +204,19 @@ def actor_for_key(text: str, address: str = "") -> Actor | None:
         scopes=frozenset(key.scopes),
         address=address,
     )
+
+
+def _note_use(actor: Actor, key: ApiKey) -> None:
+    row = ApiKey.objects.filter(pk=key.pk)
+    if key.last_used is None and row.filter(last_used=None).update(last_used=clock.now()):
+        record_incident(actor, "key.first_used", subject_id=key.pk, detail={})
+    elif key.last_used is not None and key.last_used < clock.now() - LAST_USED_PRECISION:
+        row.update(last_used=clock.now())
+
+
+def _note_refusal(actor: Actor, key: ApiKey, why: str) -> None:
+    if key.tenant.status == Tenant.Status.ACTIVE and (count := floods.due("key", key.pk, why)):
+        record_incident(actor, "key.refused", subject_id=key.pk, detail={"why": why, "count": count})
 
 
 def permissions_of_people(user_ids: Collection[UUID]) -> dict[UUID, frozenset[str]]:

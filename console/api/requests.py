@@ -13,6 +13,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from audit.record import AuditUnavailable
 from inference.generation.errors import GenerationError, OverQuota, explain
 from inference.protocol import (
     ApiError,
@@ -55,7 +56,7 @@ def operation(*methods: str) -> Callable[[Operation], Operation]:
                 return error_response(_over_quota(error), limits=error.refusal.standings)
             except GenerationError as error:
                 return error_response(unavailable(error.code))
-            except db.Error:
+            except (db.Error, AuditUnavailable):
                 logger.exception("an API request failed in the database")
                 return error_response(unavailable("audit_unavailable"))
             except Exception:

@@ -34,6 +34,12 @@ MEMBER_STATES: dict[str, State] = {
 # What an event was, by its kind; requests have a channel instead.
 EVENTS: dict[str, str | Promise] = {
     "audit.read": _("Record opened"),
+    "audit.search": _("Records searched"),
+    "audit.export": _("Records exported"),
+    "saved_search.created": _("Search saved"),
+    "saved_search.changed": _("Saved search changed"),
+    "saved_search.deleted": _("Saved search deleted"),
+    "saved_search.restored": _("Saved search brought back"),
     "tenant.created": _("Workspace founded"),
     "tenant.suspended": _("Workspace suspended"),
     "tenant.resumed": _("Workspace resumed"),
@@ -79,6 +85,14 @@ EVENTS: dict[str, str | Promise] = {
     "identity_provider.created": _("Identity provider added"),
     "identity_provider.changed": _("Identity provider changed"),
     "identity_provider.deleted": _("Identity provider deleted"),
+    "sign_in.signed_in": _("Signed in"),
+    "sign_in.confirmed": _("Confirmed who they are"),
+    "sign_in.failed": _("Sign-in failed"),
+    "sign_in.signed_out": _("Signed out"),
+    "sign_in.session_ended": _("Session ended"),
+    "key.first_used": _("API key used for the first time"),
+    "key.refused": _("API key refused"),
+    "quota.refused": _("Request refused by a limit"),
     "account.profile_changed": _("Profile changed"),
     "account.picture_changed": _("Picture changed"),
     "account.email_changed": _("E-mail address changed"),
@@ -89,6 +103,17 @@ EVENTS: dict[str, str | Promise] = {
     "account.provider_linked": _("Identity provider linked to an account"),
     "account.sessions_ended": _("Sessions ended"),
     "account.switched": _("Account turned on or off"),
+}
+
+# Where in a record a search found its words.
+SNIPPET_FIELDS: dict[str, str | Promise] = {
+    "input": _("Asked"),
+    "output": _("Answered"),
+    "reasoning": _("Reasoning"),
+    "tool_call": _("Call of a tool"),
+    "passage": _("Passage"),
+    "attachment": _("Attachment"),
+    "detail": _("Event"),
 }
 
 CHANNELS: dict[str, str | Promise] = {"chat": _("Chat"), "api": _("API")}

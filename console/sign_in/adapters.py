@@ -7,19 +7,22 @@ from allauth.account import app_settings as account_settings
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
 from allauth.core import context
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth import logout
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from console.sign_in import passwords, sealing
+from audit.record import AuditUnavailable
+from console.sign_in import passwords, sealing, trail
 from console.sign_in.changes import client_address, record_account_change
 from console.sign_in.entry import PROVIDER_TENANT
 from tenants.models import User
@@ -82,6 +85,18 @@ class AccountAdapter(DefaultAccountAdapter):
         user.set_password(password)
         user.save(update_fields=["password"])
         record_account_change(user, "account.password_changed")
+
+    def login(self, request: HttpRequest, user: AbstractBaseUser) -> None:
+        """Raises ImmediateHttpResponse, and nobody is signed in, when that cannot be recorded."""
+        assert isinstance(user, User)
+        super().login(request, user)
+        try:
+            trail.signed_in(request, user)
+        except AuditUnavailable:
+            logout(request)
+            words = _("Signing in is not possible at the moment. Try again in a minute.")
+            answer = render(request, "socialaccount/refused.html", {"message": words}, status=503)
+            raise ImmediateHttpResponse(answer) from None
 
     def post_login(
         self, request: HttpRequest, user: AbstractBaseUser, *, signal_kwargs: Any, **kwargs: Any

@@ -5,6 +5,7 @@ from django.http import HttpRequest
 from redis import RedisError
 
 from console import throttle
+from console.sign_in import trail
 from console.sign_in.changes import client_address
 from tenants.models import User
 
@@ -22,9 +23,11 @@ def check(request: HttpRequest, *, email: str, password: str) -> User | None:
     who = {"email": email, "address": client_address(request)}
     try:
         if not throttle.admits(**who):
+            trail.attempt_failed(by="password", why="too many attempts", **who)
             raise TooManyAttempts
         found = authenticate(request, username=email, password=password)
         if not isinstance(found, User):
+            trail.attempt_failed(by="password", why="wrong password", **who)
             return None
         throttle.succeeded(**who)
     except RedisError as error:

@@ -3,6 +3,7 @@
 An ended session is deleted, and the watcher of sockets (console/chat/revocation.py) closes its sockets within a second.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +15,14 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from audit.record import AuditUnavailable
+from console.sign_in import trail
 from console.sign_in.changes import client_address, record_account_change
 from console.sign_in.entry import provider_used
 from tenants import clock
 from tenants.models import User
+
+logger = logging.getLogger(__name__)
 
 # Browser and system as people name them; the first that a user agent mentions counts.
 _BROWSERS = (
@@ -104,10 +109,33 @@ def end_those_of_provider(provider: str) -> int:
     return len(keys)
 
 
+def forget(session_key: str | None) -> None:
+    """Delete what is remembered of a session that its person ends."""
+    UserSession.objects.filter(session_key=session_key or "").delete()
+
+
 def forget_ended() -> int:
-    """Delete what is remembered of sessions that ended; how many there were."""
+    """Record that the time of these sessions ran out, and delete what is remembered of them; how many there were.
+
+    Those that people and administrators end are deleted, and recorded, as they do so.
+    """
     live = Session.objects.filter(session_key=OuterRef("session_key"))
-    return UserSession.objects.filter(~Exists(live)).delete()[0]
+    ended = UserSession.objects.filter(~Exists(live)).select_related("user")
+    return sum(map(_forget_recorded, ended))
+
+
+@transaction.atomic
+def _forget_recorded(row: UserSession) -> bool:
+    """False for one whose end cannot be recorded: it is left to the next time."""
+    try:
+        with transaction.atomic():
+            last_seen = row.last_seen_at.isoformat(timespec="seconds")
+            trail.session_ended(row.user, device=device(row.user_agent), address=row.ip, last_seen=last_seen)
+    except AuditUnavailable:
+        logger.exception("the end of a session could not be recorded")
+        return False
+    row.delete()
+    return True
 
 
 def _others(user: User, current_key: str | None) -> QuerySet[UserSession]:

@@ -19,6 +19,7 @@ from django.http import HttpRequest
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
+from console.sign_in import trail
 from console.sign_in.changes import person_as_actor
 from console.sign_in.entry import speaks_for
 from console.sign_in.models import KEY_DAY, KEY_PURPOSE, IdentityProvider
@@ -119,6 +120,8 @@ class SocialAdapter(DefaultSocialAccountAdapter):
         try:
             _let_in(sociallogin)
         except NotLetIn as error:
+            tenant_id = UUID(sociallogin.account.provider.partition(":")[0])
+            trail.company_refused(tenant_id=tenant_id, email=sociallogin.user.email)
             _refuse(request, str(error))
 
     def on_authentication_error(

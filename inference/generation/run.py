@@ -14,7 +14,7 @@ import logging
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 from uuid import UUID
@@ -22,14 +22,16 @@ from uuid import UUID
 from django.conf import settings
 
 from audit import output, record
+from audit.models import Status as AuditStatus
 from audit.models import speed
 from audit.record import AuditUnavailable, Timings
 from inference import client as inference
 from inference.client import Delta
 from inference.generation import metrics, quota, running, stream
-from inference.generation.errors import NotRecorded, ShuttingDown, StreamUnavailable
+from inference.generation.errors import NotRecorded, OverQuota, ShuttingDown, StreamUnavailable
 from inference.generation.revocation import Claim
 from inference.registry.selectors import Resolved
+from tenants import floods
 from tenants.access import Actor, Need
 from tenants.database import in_database
 from tenants.ids import uuid7
@@ -39,6 +41,8 @@ from tenants.quotas.reservations import Reservation
 logger = logging.getLogger(__name__)
 
 Status = Literal["completed", "stopped", "disconnected", "interrupted", "failed", "timed_out", "refused"]
+
+REFUSED = "quota.refused"
 
 # After these the text already received is still recorded and delivered; after any other, nothing more is.
 _FLUSHED = ("completed", "interrupted")
@@ -141,17 +145,38 @@ async def begin(order: Order, sink: Sink) -> Generation:
     """Reserve the quota, record the intent and return the generation, not yet started: `start` or `abandon` it.
 
     Raises OverQuota, QuotaNotCounted, NotRecorded, StreamUnavailable or ShuttingDown; nothing has been asked of the
-    model then, and nothing is held. What a limit refuses is counted there and not recorded: nobody read it.
+    model then, and nothing is held. That a limit refused is recorded, and what was asked is not: nobody read it.
     """
     if running.of_this_loop().closed:
         raise ShuttingDown
-    reservation = await quota.reserve(order)
+    try:
+        reservation = await quota.reserve(order)
+    except OverQuota as refused:
+        await in_database(_note_refusal, order, refused)
+        raise
     try:
         handle = await _intent(order)
     except BaseException:
         await reservations.release(reservation)
         raise
     return Generation(order=order, handle=handle, reservation=reservation, sink=sink)
+
+
+def _note_refusal(order: Order, refused: OverQuota) -> None:
+    """It is refused either way: where this cannot be recorded, nothing goes unrecorded that was done."""
+    limit = refused.refusal.metric
+    if count := floods.due("quota", order.actor.user_id, order.actor.api_key_id, limit):
+        detail = {"limit": limit, "route": order.resolved.route, "count": count}
+        with suppress(AuditUnavailable):
+            record.record_event(
+                actor=order.actor,
+                kind=REFUSED,
+                channel=order.channel,
+                detail=detail,
+                client_address=order.client_address,
+                status=AuditStatus.REFUSED,
+                error_code=refused.code,
+            )
 
 
 async def _intent(order: Order) -> record.Handle:

@@ -9,7 +9,9 @@ from pytest_django.fixtures import Settings
 
 from inference.registry.models import Deployment, ModelVersion
 from inference.registry.services import add_route, ensure_default_registry, ensure_default_route
+from tenants import clock
 from tenants.access import create_api_key
+from tenants.models import ApiKey
 from tenants.scope import tenant_scope
 from tests.chat.browser import Browser
 from tests.chat.stack import TOKEN, Process, Stack, inference_process, web_process
@@ -102,4 +104,7 @@ def inference_here(stack: Stack, settings: Settings) -> Stack:
 @pytest.fixture
 def key(live_acme: Company) -> str:
     """An API key of Acme Bank."""
-    return create_api_key(tenant_slug="acme-bank", name="robot")
+    text = create_api_key(tenant_slug="acme-bank", name="robot")
+    with tenant_scope(live_acme.tenant.pk):
+        ApiKey.objects.update(last_used=clock.now())  # Its first use is a record of its own.
+    return text

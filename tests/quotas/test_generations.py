@@ -15,7 +15,7 @@ from inference.generation import run, running
 from inference.generation.errors import NotRecorded, OverQuota, QuotaNotCounted
 from inference.generation.run import Ending, Order
 from inference.registry.selectors import resolve
-from tenants import valkey
+from tenants import clock, valkey
 from tenants.quotas import counters
 from tenants.quotas.models import UsageDay
 from tenants.roles import CHAT_USE
@@ -141,3 +141,38 @@ async def test_without_valkey_nothing_is_recorded_or_asked(
     assert refused.value.code == "quota_unavailable"
     assert refused.value.explained().startswith("Your limits cannot be checked right now")
     assert await in_thread(records)(live_acme) == 0
+
+
+async def test_that_a_limit_refused_is_recorded_without_what_was_asked(
+    live_acme: Company, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await in_thread(limited)(live_acme, "tokens_per_day", 10)
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now)
+    for _ in range(5):
+        with pytest.raises(OverQuota):
+            await run.begin(order, Nobody())
+    monkeypatch.setattr(record, "record_event", unwritable)
+    for _ in range(3):  # The eighth is due.
+        with pytest.raises(OverQuota):
+            await run.begin(order, Nobody())
+
+    def refusals() -> list[tuple[str, str, dict[str, Any]]]:
+        with tenant_scope(live_acme.tenant.pk):
+            rows = AuditRecord.objects.filter(kind=run.REFUSED).order_by("id")
+            return [
+                (
+                    r.user_label,
+                    r.channel,
+                    record.open_json(record.handle_of(r), field="input", sealed=r.input),
+                )
+                for r in rows
+            ]
+
+    limit = {"limit": "tokens_per_day", "route": order.resolved.route}
+    told = ("member@acme-bank.example", "chat")
+    assert await in_thread(refusals)() == [(*told, {**limit, "count": count}) for count in (1, 2, 4)]
+
+
+def unwritable(**_: Any) -> None:
+    raise record.AuditUnavailable("PostgreSQL is away")

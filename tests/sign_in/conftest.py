@@ -10,8 +10,10 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import translation
 
+from audit.models import AuditRecord
 from console.chat.identity import Visitor, judge
 from tenants.models import User
+from tenants.scope import tenant_scope
 from tests.conftest import PASSWORD, Company, _password_hash
 from tests.sign_in import issuer as issuers
 from tests.sign_in.issuer import Issuer
@@ -52,6 +54,13 @@ def english() -> None:
 @pytest.fixture
 def member_browser(acme: Company, client_of: Callable[[User], Client]) -> Client:
     return client_of(acme.member)
+
+
+def recorded(company: Company) -> list[str]:
+    """The kinds of the changes recorded in the company, oldest first; comings and goings are test_trail's."""
+    with tenant_scope(company.tenant.pk):
+        changes = AuditRecord.objects.exclude(kind__startswith="sign_in.")
+        return list(changes.order_by("id").values_list("kind", flat=True))
 
 
 def sign_in(client: Client, email: str, password: str = PASSWORD, **more: str):  # type: ignore[no-untyped-def]

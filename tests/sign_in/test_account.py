@@ -14,7 +14,6 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image
 
-from audit.models import AuditRecord
 from console import pictures
 from console.chat.identity import SignedOut, identify
 from console.tasks import clear_sessions
@@ -22,16 +21,11 @@ from tenants.errors import Refused
 from tenants.models import Membership, User
 from tenants.scope import tenant_scope
 from tests.conftest import PASSWORD, Company
-from tests.sign_in.conftest import gone, sign_in
+from tests.sign_in.conftest import gone, recorded, sign_in
 
 pytestmark = pytest.mark.django_db
 
 NEW = "another horse, another battery"
-
-
-def recorded(company: Company) -> list[str]:
-    with tenant_scope(company.tenant.pk):
-        return list(AuditRecord.objects.order_by("id").values_list("kind", flat=True))
 
 
 def picture(size: tuple[int, int] = (40, 20), form: str = "PNG") -> bytes:

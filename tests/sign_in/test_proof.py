@@ -11,7 +11,6 @@ from allauth.socialaccount.models import SocialAccount
 from django.core import mail
 from django.test import Client
 
-from audit.models import AuditRecord
 from console import throttle
 from console.sign_in import services
 from console.sign_in.views import join
@@ -21,7 +20,7 @@ from tenants.errors import Refused
 from tenants.models import Invitation, Membership, User
 from tenants.scope import tenant_scope
 from tests.conftest import PASSWORD, Company, make_user
-from tests.sign_in.conftest import add_authenticator_app, sign_in
+from tests.sign_in.conftest import add_authenticator_app, recorded, sign_in
 from tests.sign_in.issuer import Issuer
 
 pytestmark = pytest.mark.django_db
@@ -39,11 +38,6 @@ def hijacked(acme: Company) -> User:
     form = {"name": "Me, I say", "password": PASSWORD}
     assert Client().post(f"/invitation/acme-bank/{token}/", form).status_code == 302
     return User.objects.get(email=VICTIM)
-
-
-def recorded(company: Company) -> list[str]:
-    with tenant_scope(company.tenant.pk):
-        return list(AuditRecord.objects.order_by("id").values_list("kind", flat=True))
 
 
 def member_of(company: Company, user: User) -> Membership | None:

@@ -10,13 +10,12 @@ from django.core import mail
 from django.core.cache import cache
 from django.test import Client
 
-from audit.models import AuditRecord
 from console.chat.identity import identify
 from tenants.actors import NotVisible
 from tenants.models import TenantSettings, User
 from tenants.scope import tenant_scope
 from tests.conftest import PASSWORD, Company
-from tests.sign_in.conftest import add_authenticator_app, code_now, gone, sign_in, sign_in_with_code
+from tests.sign_in.conftest import add_authenticator_app, code_now, gone, recorded, sign_in, sign_in_with_code
 
 pytestmark = pytest.mark.django_db
 
@@ -26,11 +25,6 @@ CHAT = "/t/acme-bank/chat/"
 def require_second_factor(company: Company, required: bool = True) -> None:
     with tenant_scope(company.tenant.pk):
         TenantSettings.objects.update(mfa_required=required)
-
-
-def recorded(company: Company) -> list[str]:
-    with tenant_scope(company.tenant.pk):
-        return list(AuditRecord.objects.order_by("id").values_list("kind", flat=True))
 
 
 def turn_on(browser: Client) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpResponse
 from django.test import Client
 
+from tenants import clock
 from tenants.models import ApiKey, ServiceAccount
 from tenants.roles import Role, Scope
 from tenants.scope import tenant_scope
@@ -19,11 +20,12 @@ WRITE = [Scope.MANAGEMENT_READ, Scope.MANAGEMENT_WRITE]
 
 
 def make_key(company: Company, scopes: Iterable[str], role: str = Role.OWNER) -> str:
-    """The text of a key with these scopes, of a new service account with this role."""
+    """The text of a key with these scopes, of a new service account with this role; used before, which is a record."""
     name = f"program {next(_numbers)}"
     with tenant_scope(company.tenant.pk):
         account = ServiceAccount.objects.create(name=name, role=role)
         key = ApiKey(tenant_id=company.tenant.pk, name=name, service_account=account, scopes=list(scopes))
+        key.last_used = clock.now()
         text = key.set_new_secret(company.tenant.pk)
         key.save(force_insert=True)
     return text

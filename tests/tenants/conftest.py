@@ -33,10 +33,14 @@ class Change(NamedTuple):
 
 
 def changes(company: Company, *, but: Collection[UUID] = ()) -> list[Change]:
-    """All that was recorded in the company, oldest first; `but`: not these records."""
+    """All changes recorded in the company, oldest first; `but`: not these records."""
     with tenant_scope(company.tenant.pk):
         rows = AuditRecord.objects.order_by("created", "id").exclude(id__in=but)
-        return [_change(row) for row in rows]
+        return [_change(row) for row in rows.exclude(kind__in=INCIDENTS)]
+
+
+# Nothing is changed by them.
+INCIDENTS = ("key.first_used", "key.refused")
 
 
 def _recorded(company: Company) -> set[UUID]:

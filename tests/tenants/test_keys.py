@@ -4,17 +4,29 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Any
-from uuid import uuid4
+from unittest.mock import patch
+from uuid import UUID, uuid4
 
 import pytest
 
+from audit.models import AuditRecord
+from audit.record import AuditUnavailable, handle_of, open_json
 from tenants import clock, custom_roles, keys, lifecycle, people
 from tenants.actors import NotVisible, actor_for_key, permissions_of_keys
 from tenants.models import ApiKey, Membership, ServiceAccount, Tenant, User
 from tenants.roles import PERMISSIONS, Role, Scope, permissions_in_scopes
 from tenants.scope import tenant_scope
 from tests.conftest import Company
-from tests.tenants.conftest import at_once, membership_of, no_change, one_change, program, refused, undone
+from tests.tenants.conftest import (
+    INCIDENTS,
+    at_once,
+    membership_of,
+    no_change,
+    one_change,
+    program,
+    refused,
+    undone,
+)
 
 
 def account_of(company: Company, role: str = Role.MEMBER, name: str = "Reports") -> ServiceAccount:
@@ -448,3 +460,47 @@ def test_there_are_not_endlessly_many_keys(acme: Company, monkeypatch: pytest.Mo
     with no_change(acme):
         keys.revoke_key(actor=acme.actor(acme.member), key_id=first.pk)
     key_of(acme, name="3")
+
+
+# --- What is recorded of a key's use -----------------------------------------------------------
+
+
+def incidents(company: Company) -> list[tuple[str, UUID | None, dict[str, Any]]]:
+    with tenant_scope(company.tenant.pk):
+        rows = AuditRecord.objects.filter(kind__in=INCIDENTS).order_by("id")
+        return [
+            (row.kind, row.subject_id, open_json(handle_of(row), field="input", sealed=row.input))
+            for row in rows
+        ]
+
+
+def test_the_first_use_of_a_key_is_recorded_once(acme: Company) -> None:
+    key, text = key_of(acme)
+    assert [actor_for_key(text) is not None for _ in range(3)] == [True] * 3
+    assert incidents(acme) == [("key.first_used", key.pk, {})]
+
+
+def test_a_key_whose_first_use_cannot_be_recorded_opens_nothing(acme: Company) -> None:
+    _key, text = key_of(acme)
+    with patch("tenants.incidents._sink", side_effect=AuditUnavailable), pytest.raises(AuditUnavailable):
+        actor_for_key(text)
+    with tenant_scope(acme.tenant.pk):
+        assert ApiKey.objects.get().last_used is None
+
+
+def test_a_refused_key_is_recorded_with_why_and_a_flood_makes_few_records(acme: Company) -> None:
+    owner = acme.actor(acme.owner)
+    key, text = key_of(acme)
+    now = clock.now()
+    with patch("tenants.clock.now", return_value=now):
+        assert [actor_for_key(text[:-1] + ("a" if text[-1] != "a" else "b")) for _ in range(20)] == [
+            None
+        ] * 20
+        keys.revoke_key(actor=owner, key_id=key.pk)
+        assert actor_for_key(text) is None
+    assert [(kind, detail["why"], detail["count"]) for kind, _subject, detail in incidents(acme)] == [
+        *(("key.refused", "wrong secret", count) for count in (1, 2, 4, 8, 16)),
+        ("key.refused", "not valid here and now", 1),
+    ]
+    assert {subject for _kind, subject, _detail in incidents(acme)} == {key.pk}
+    assert text.rpartition("-")[2] not in str(incidents(acme))

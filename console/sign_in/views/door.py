@@ -16,9 +16,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from console.sign_in import single_sign_on
+from console.sign_in import sessions, single_sign_on, trail
 from console.sign_in.forms import SignInForm
 from console.sign_in.openid import CallbackView, TenantOpenIDConnection
+from tenants.models import User
 
 SIGNED_OUT = "left"
 STATUS_OF_ERROR = {"throttled": 429, "unavailable": 503}
@@ -51,6 +52,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
+    if isinstance(request.user, User):
+        trail.signed_out(request.user)
+        sessions.forget(request.session.session_key)
     logout(request)
     return redirect(f"{reverse('signin')}?{SIGNED_OUT}=1")
 
