@@ -208,14 +208,14 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     scope uuid := public.audit_tenant();
     deed record;
-    found record;
+    part record;
     erased bigint := 0;
 BEGIN
     SELECT * INTO deed FROM public.audit_retention_deed WHERE tenant_id = scope AND id = wanted FOR UPDATE;
     IF NOT FOUND OR deed.kind <> 'erasure' OR NOT public.audit_deed_is_ready(wanted) THEN
         RAISE EXCEPTION 'this erasure is not decided, or its day of grace is not over';
     END IF;
-    FOR found IN
+    FOR part IN
         SELECT day, array_agg(id) AS ids FROM public.audit_record AS record
         WHERE tenant_id = scope AND user_id = deed.subject_id AND created < deed.created
           AND public.audit_keeping(kind, schema) = 'audit'
@@ -225,22 +225,22 @@ BEGIN
                           WHERE before.tenant_id = scope AND before.request_id = record.id)
         GROUP BY day ORDER BY day
     LOOP
-        PERFORM public.audit_lock_day(found.day);
-        PERFORM public.audit_forget_words(scope, found.day, found.ids);
+        PERFORM public.audit_lock_day(part.day);
+        PERFORM public.audit_forget_words(scope, part.day, part.ids);
         DELETE FROM public.audit_chunk
-            WHERE tenant_id = scope AND day = found.day AND request_id = ANY (found.ids);
+            WHERE tenant_id = scope AND day = part.day AND request_id = ANY (part.ids);
         UPDATE public.audit_record SET input = '', parameters = '', context = NULL
-            WHERE tenant_id = scope AND day = found.day AND id = ANY (found.ids);
+            WHERE tenant_id = scope AND day = part.day AND id = ANY (part.ids);
         IF deed.metadata = 'pseudonymised' THEN
             -- One pseudonym a deed, so that it still shows what belongs together.
             UPDATE public.audit_record
                 SET user_id = deed.id, user_label = 'erased', api_key_id = NULL, session_ref = '',
                     client_address = '', conversation_id = NULL
-                WHERE tenant_id = scope AND day = found.day AND id = ANY (found.ids);
+                WHERE tenant_id = scope AND day = part.day AND id = ANY (part.ids);
         END IF;
         INSERT INTO public.audit_erased (id, tenant_id, deed_id, request_id, day)
-            SELECT gen_random_uuid(), scope, deed.id, unnest(found.ids), found.day;
-        erased := erased + cardinality(found.ids);
+            SELECT gen_random_uuid(), scope, deed.id, unnest(part.ids), part.day;
+        erased := erased + cardinality(part.ids);
     END LOOP;
     UPDATE public.audit_retention_deed SET done = public.audit_now(), count = erased
         WHERE tenant_id = scope AND id = wanted;
