@@ -1,47 +1,12 @@
 // The administration's pages work without this. With it: ticking rows, questions as dialogs, copying, and a word
 // before what was typed is lost.
 import { all, find, h, must, readJson } from "./lib/dom.ts";
-import { say, type Strings } from "./lib/text.ts";
+import { setUpCopying } from "./lib/copying.ts";
+import type { Strings } from "./lib/text.ts";
+import { setUpTicks } from "./lib/ticks.ts";
 import { showLocalTimes } from "./lib/times.ts";
-import { toast } from "./lib/toast.ts";
 
 const strings = readJson<Strings>("administration-strings");
-
-/** [data-tick-all] ticks the rows of its form; [data-bulk] shows how many are, and nothing while none is. */
-function setUpTicks(form: HTMLFormElement): void {
-  const rows = all<HTMLInputElement>("tbody .tick input", form);
-  const whole = find<HTMLInputElement>("[data-tick-all]", form);
-  const bar = find("[data-bulk]", form);
-  let last = -1;
-
-  function show(): void {
-    const ticked = rows.filter((row) => row.checked).length;
-    if (bar) {
-      bar.hidden = ticked === 0;
-      must("[data-bulk-count]", bar).textContent = say(strings, "selected", { count: ticked });
-    }
-    if (!whole) return;
-    whole.checked = ticked > 0 && ticked === rows.length;
-    whole.indeterminate = ticked > 0 && ticked < rows.length;
-  }
-
-  whole?.addEventListener("change", () => {
-    for (const row of rows) row.checked = whole.checked;
-    show();
-  });
-  rows.forEach((row, index) =>
-    row.addEventListener("click", (event) => {
-      // With Shift, all between this one and the one before.
-      if (event.shiftKey && last >= 0) {
-        for (const between of rows.slice(Math.min(last, index), Math.max(last, index))) between.checked = row.checked;
-      }
-      last = index;
-      show();
-    }),
-  );
-  window.addEventListener("pageshow", show);
-  show();
-}
 
 /** The question of another page. XMLHttpRequest parses it without running anything, where a string would need trust. */
 function fetchQuestion(method: string, url: string, body: FormData | null): Promise<HTMLElement | null> {
@@ -113,21 +78,6 @@ function setUpGuards(): void {
   });
 }
 
-/** [data-copy="selector"]: the text of that element, or the value of that input, to the clipboard. */
-function setUpCopying(): void {
-  for (const button of all<HTMLButtonElement>("[data-copy]")) {
-    button.addEventListener("click", () => {
-      const source = must(button.dataset.copy ?? "");
-      const text = source instanceof HTMLInputElement || source instanceof HTMLTextAreaElement ? source.value : source.textContent;
-      navigator.clipboard
-        .writeText(text ?? "")
-        .then(() => toast(say(strings, "copied")))
-        .catch(() => toast(say(strings, "copy_failed")));
-    });
-  }
-  for (const input of all<HTMLInputElement>(".secret input")) input.addEventListener("focus", () => input.select());
-}
-
 /** input[list=people-found]: suggests people by what is typed. The palette's dialog knows where to ask. */
 function setUpSuggestions(): void {
   const list = find<HTMLDataListElement>("#people-found");
@@ -168,10 +118,10 @@ function showCurrentTab(): void {
   if (tab && bar) bar.scrollLeft = tab.offsetLeft - (bar.clientWidth - tab.offsetWidth) / 2;
 }
 
-for (const form of all<HTMLFormElement>("form:has([data-bulk])")) setUpTicks(form);
+for (const form of all<HTMLFormElement>("form:has([data-bulk])")) setUpTicks(form, strings);
 setUpDialogs();
 setUpGuards();
-setUpCopying();
+setUpCopying(strings);
 setUpSuggestions();
 for (const form of all("[data-duties]")) setUpDuties(form);
 showCurrentTab();

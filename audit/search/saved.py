@@ -4,7 +4,6 @@ Services and selectors; whoever may search may save. Raises NotVisible and Refus
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +19,6 @@ from tenants.access import Actor, NotVisible, require
 from tenants.changes import change, difference, record_change
 from tenants.errors import Refused
 from tenants.ids import uuid7
-from tenants.models import Membership
 from tenants.roles import AUDIT_READ, REVIEW_MANAGE, REVIEW_WORK
 
 PURPOSE = "audit.saved"  # Of the keys: a saved search outlives the days of the records that it finds.

@@ -53,6 +53,20 @@ def beginning(texts: Iterable[Text]) -> list[Snippet]:
     return []
 
 
+def marked(original: str, terms: Iterable[Word | Prefix | Phrase]) -> list[tuple[str, bool]]:
+    """A whole text as parts: (text, whether it is what was searched for). Together they are the text as it is."""
+    text = Text("", original)
+    places = sorted({place for term in terms for place in text.places(term)})
+    shown, starts = tokens.places(original)
+    if not places or shown != original:
+        return [(original, False)]
+    parts, at = [], 0
+    for start, end in _apart((starts[start], _end(starts, end)) for start, end in places):
+        parts += [(original[at:start], False), (original[start:end], True)]
+        at = end
+    return [part for part in (*parts, (original[at:], False)) if part[0]]
+
+
 def _snippet(text: Text, places: list[tuple[int, int]]) -> Snippet:
     shown, starts = tokens.places(text.original)
     marks = _apart((starts[start], _end(starts, end)) for start, end in places)

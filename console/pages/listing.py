@@ -123,14 +123,19 @@ def csv_response(name: str, heading: Sequence[Any], rows: Iterable[Sequence[Any]
     response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
     writer = csv.writer(response)
     for row in (heading, *rows):
-        writer.writerow([_inert(cell) for cell in row])
+        writer.writerow([inert(cell) for cell in row])
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response
 
 
-def _inert(cell: Any) -> str:
+def inert(cell: Any) -> str:
+    """A cell that no spreadsheet runs; East Asian ones take the wide signs for formulas, too."""
     text = "" if cell is None else str(cell)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return (
+        f"'{text}"
+        if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"))
+        else text
+    )
 
 
 def selected(request: HttpRequest, convert: Callable[[str], Any]) -> list[Any]:

@@ -1,5 +1,6 @@
 """Small pieces that templates share: icons, states, times, numbers, the sidebar."""
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -112,6 +113,20 @@ def whole(value: int) -> str:
 @register.filter
 def event(kind: str) -> str:
     return labels.event(kind)
+
+
+@register.filter
+def snippet_field(code: str) -> str:
+    return str(labels.SNIPPET_FIELDS.get(code, code))
+
+
+@register.filter
+def marked(text: str, marks: Callable[[str], Iterable[tuple[str, bool]]] | None) -> SafeString | str:
+    """A text with what was searched for marked. marks: cuts a text into (piece, is it that); None marks nothing."""
+    if marks is None:
+        return text
+    pieces = (("<mark>{}</mark>" if is_match else "{}", piece) for piece, is_match in marks(text))
+    return SafeString("").join(format_html(form, piece) for form, piece in pieces)
 
 
 @register.filter

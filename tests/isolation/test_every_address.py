@@ -98,6 +98,15 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/audit/cases/<uuid:case_id>/report": Address(
         "/t/acme-bank/audit/cases/{case}/report", LEADING_CASES, "post", {"form": "jsonl"}
     ),
+    "t/<slug:slug>/audit/export": Address("/t/acme-bank/audit/export", REVIEWING, "post"),
+    "t/<slug:slug>/audit/saved/": Address("/t/acme-bank/audit/saved/", REVIEWING),
+    "t/<slug:slug>/audit/saved/<uuid:saved_id>/": Address("/t/acme-bank/audit/saved/{saved}/", REVIEWING),
+    "t/<slug:slug>/audit/saved/<uuid:saved_id>/remove": Address(
+        "/t/acme-bank/audit/saved/{own_search}/remove", _roles("reviewer"), "post", expected=302
+    ),
+    "t/<slug:slug>/audit/saved/<uuid:saved_id>/restore": Address(
+        "/t/acme-bank/audit/saved/{removed_search}/restore", _roles("reviewer"), "post", expected=302
+    ),
     "t/<slug:slug>/administration/sign-in/": Address(
         "/t/acme-bank/administration/sign-in/", SEEING_ADMINISTRATION
     ),
@@ -412,9 +421,20 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
         ASKER: asker,
     }
     paths = {"conversation": conversation, "record": handle, "provider": _provider(acme)}
-    paths |= _people(acme, asker) | _case(acme, asker)
+    paths |= _searches(acme) | _people(acme, asker) | _case(acme, asker)
     paths |= _credentials(acme, asker) | _of_the_platform(acme, platform_administrator)
     return World(acme, north, everybody, paths)
+
+
+def _searches(company: Company) -> dict[str, Any]:
+    """A reviewer's saved searches: one shared, one of their own, one just deleted."""
+    actor = company.actor(company.reviewer)
+    asked = Asked(status="failed")
+    shared = saved.save(actor=actor, name="Failed", asked=asked, shared=True)
+    own = saved.save(actor=actor, name="Own", asked=asked)
+    removed = saved.save(actor=actor, name="Old", asked=asked)
+    saved.remove(actor=actor, saved_id=removed.id)
+    return {"saved": shared.id, "own_search": own.id, "removed_search": removed.id}
 
 
 def _people(company: Company, member: User) -> dict[str, Any]:

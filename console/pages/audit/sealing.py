@@ -53,7 +53,10 @@ def seal_search(request: TenantRequest, asked: Asked) -> str:
 def open_search(request: TenantRequest, reference: str) -> Asked | None:
     """What `seal_search` sealed for this person; None for what nobody or somebody else sealed."""
     try:
-        day, sealed = date.fromisoformat(reference[:8]), urlsafe_b64decode(reference[8:] + "=" * (-len(reference) % 4))
+        day, sealed = (
+            date.fromisoformat(reference[:8]),
+            urlsafe_b64decode(reference[8:] + "=" * (-len(reference) % 4)),
+        )
         plaintext = envelope.open_sealed(day=day, sealed=sealed, **_place(request, _SEARCH))
         return Asked.of(json.loads(plaintext.decode(errors="surrogatepass")))
     except _UNREADABLE:

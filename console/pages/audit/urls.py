@@ -2,10 +2,15 @@
 
 from django.urls import include, path
 
-from console.pages.audit import records
+from console.pages.audit import export, record, records, saved
 
 urlpatterns = [
     path("cases/", include("console.pages.audit.case_urls")),
     path("", records.records, name="audit"),
-    path("<uuid:request_id>/", records.record, name="audit_record"),
+    path("<uuid:request_id>/", record.record, name="audit_record"),
+    path("export", export.page, name="audit_export"),
+    path("saved/", saved.page, name="audit_saved"),
+    path("saved/<uuid:saved_id>/", saved.edit, name="audit_saved_edit"),
+    path("saved/<uuid:saved_id>/remove", saved.remove, name="audit_saved_remove"),
+    path("saved/<uuid:saved_id>/restore", saved.restore, name="audit_saved_restore"),
 ]

@@ -1,0 +1,178 @@
+"""Exports as files to download: CSV, JSON lines, and a bundle with proof. Asked for first; recorded before the first byte.
+
+The view chooses and records, which is committed when it returns; only then is the answer's body asked for, which reads
+record by record from the database while the browser takes it.
+"""
+
+import csv
+import io
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
+
+from audit.record import AuditUnavailable
+from audit.search import engine
+from audit.search import export as exports
+from audit.search.asked import Asked
+from audit.search.export import FIELDS, PROOF_MOST, Export
+from audit.search.query import BadQuery
+from console.pages.administration.forms import PageForm, status_of
+from console.pages.audit import sealing
+from console.pages.audit.saved import summary
+from console.pages.listing import inert, selected
+from console.tenancy import TenantRequest, tenant_view
+from tenants import clock
+from tenants.actors import require
+from tenants.database import in_database
+from tenants.roles import AUDIT_EXPORT, AUDIT_READ
+
+CONFIRMED = "confirmed"
+_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson", "proof": "application/zip"}
+_ENDINGS = {"csv": "csv", "jsonl": "jsonl", "proof": "zip"}
+_PIECE = 256 * 1024
+
+
+class ExportForm(PageForm):
+    format = forms.ChoiceField(
+        label=gettext_lazy("Format"),
+        choices=[
+            ("csv", gettext_lazy("CSV, for spreadsheets")),
+            ("jsonl", gettext_lazy("JSON lines, exactly as recorded")),
+            ("proof", gettext_lazy("With proof: a bundle that can be verified without Custos")),
+        ],
+    )
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=sealing.LONGEST_REASON,
+        error_messages={
+            "required": gettext_lazy("State a reason. It is kept with the record of this export.")
+        },
+    )
+
+
+@require_POST
+@tenant_view(AUDIT_EXPORT)
+def page(request: TenantRequest) -> HttpResponseBase:
+    """POST s=… (what is searched for) or selected=<id>…: asks for format and reason. With `confirmed`: the file."""
+    require(request.actor, AUDIT_READ)
+    reference = request.POST.get("s", "")
+    asked = sealing.open_search(request, reference) or Asked()
+    chosen = [] if "all" in request.POST else selected(request, UUID)
+    is_confirmed = CONFIRMED in request.POST
+    initial = {"format": "csv", "reason": sealing.kept_reason(request)}
+    form = ExportForm(request.POST if is_confirmed else None, initial=initial)
+    unavailable = ""
+    if is_confirmed and form.is_valid():
+        try:
+            answer = _answer(request, form, asked, chosen)
+        except (engine.SearchTooSlow, BadQuery) as error:
+            form.add_error(None, str(error))
+        except AuditUnavailable:
+            unavailable = _(
+                "The export could not be recorded, so nothing was exported. Try again in a moment."
+            )
+        else:
+            if answer is not None:
+                return answer
+    total = request.POST.get("total", "")
+    context = {
+        "title": _("Export"),
+        "form": form,
+        "reference": reference,
+        "selected": chosen,
+        "total": int(total) if total.isascii() and total.isdigit() and len(total) < 12 else None,
+        "told": summary(asked) if not chosen else {},
+        "unavailable": unavailable,
+        "back": reverse("audit", args=[request.actor.tenant_slug]) + (f"?s={reference}" if reference else ""),
+    }
+    return render(request, "audit/export.html", context, status=503 if unavailable else status_of(form))
+
+
+def _answer(
+    request: TenantRequest, form: ExportForm, asked: Asked, chosen: list[UUID]
+) -> HttpResponseBase | None:
+    """The file, once the export is recorded; None, with the reason in the form, when there is none to give."""
+    wanted, reason = form.cleaned_data["format"], form.cleaned_data["reason"]
+    export = exports.choose(request.actor, asked, chosen)
+    if wanted == "proof" and export.count > PROOF_MOST:
+        message = _("A bundle with proof holds %(most)s records; these are %(count)s. Narrow the search.")
+        form.add_error("format", message % {"most": PROOF_MOST, "count": export.count})
+    if not export.count:
+        form.add_error(None, _("There is nothing to export any more."))
+    if form.errors:
+        export.close()
+        return None
+    address = request.META.get("REMOTE_ADDR") or ""
+    exports.record(export, asked, chosen, form=wanted, reason=reason, client_address=address)
+    sealing.keep_reason(request, reason)
+    bodies = {"csv": _csv, "jsonl": _json_lines}
+    body = bodies[wanted](export) if wanted in bodies else _bundle(export, reason)
+    answer = StreamingHttpResponse(body, content_type=_TYPES[wanted])
+    name = f"audit-{request.actor.tenant_slug}-{clock.now():%Y%m%dT%H%M%SZ}.{_ENDINGS[wanted]}"
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    answer.headers["X-Record-Count"] = str(export.count)
+    return answer
+
+
+async def _json_lines(export: Export) -> AsyncIterator[bytes]:
+    try:
+        for batch in export.batches():
+            rows = await in_database(export.read, batch)
+            yield b"".join(_line(row) for row in rows)
+    finally:
+        export.close()
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    # Half a surrogate pair, which a model may write, is told as an escape.
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+
+
+async def _csv(export: Export) -> AsyncIterator[bytes]:
+    try:
+        yield "\ufeff".encode() + _table([FIELDS])
+        for batch in export.batches():
+            rows = await in_database(export.read, batch)
+            yield _table([[_cell(row[name]) for name in FIELDS] for row in rows])
+    finally:
+        export.close()
+
+
+def _table(rows: list[Any]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows([inert(cell) for cell in row] for row in rows)
+    return text.getvalue().encode(errors="backslashreplace")
+
+
+def _cell(value: Any) -> Any:
+    """For a spreadsheet: the messages of a chat as text, each under its role; anything else with parts as JSON."""
+    if isinstance(value, list) and value and all(_is_message(each) for each in value):
+        return "\n\n".join(f"[{each['role']}] {each['content']}" for each in value)
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False) if value else ""
+    return value
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("content"), str) and "role" in value
+
+
+async def _bundle(export: Export, reason: str) -> AsyncIterator[bytes]:
+    try:
+        with tempfile.TemporaryFile() as file:
+            await in_database(exports.bundle, export, file, reason=reason)
+            file.seek(0)
+            while piece := file.read(_PIECE):
+                yield piece
+    finally:
+        export.close()
