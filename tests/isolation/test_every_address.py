@@ -16,6 +16,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from audit import record
 from audit.cases import attachments, opening
+from audit.search import saved
+from audit.search.asked import Asked
 from console.chat import access, sealing
 from console.chat.models import Conversation
 from console.chat.routing import websocket_urlpatterns
