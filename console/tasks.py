@@ -13,7 +13,7 @@ from django.core.cache import cache
 from django.core.management import call_command
 
 from audit.record import AuditUnavailable
-from console import mail
+from console import key_rotation, mail
 from console.celery import app
 from console.sign_in import sessions, trail
 from tenants import people
@@ -45,6 +45,19 @@ def record_failed_sign_in(self: Task, user_id: str, by: str, why: str, address: 
         trail.record_attempt(user_id=UUID(user_id), by=by, why=why, address=address, count=count)
     except AuditUnavailable as error:
         raise self.retry(exc=error, countdown=2**self.request.retries) from error
+
+
+@app.task
+def tend_keys() -> None:
+    """Go on with rotations of keys, and remove shards that a crash left beside destroyed ones."""
+    key_rotation.tend()
+
+
+@app.task(expires=3600)
+def rotate_keys(user_id: str) -> None:
+    """A platform administrator began a rotation: wrap anew what is left to wrap, in their name."""
+    for _progress in key_rotation.go_on(key_rotation.by_administrator(UUID(user_id))):
+        pass
 
 
 @app.task(expires=3600)

@@ -49,6 +49,8 @@ EVENTS: dict[str, str | Promise] = {
     "tenant.destroyed": _("Workspace destroyed"),
     "tenant.settings_changed": _("Settings changed"),
     "tenant.logo_changed": _("Logo changed"),
+    "keys.rotated": _("New key of the workspace"),
+    "keys.rewrapped": _("Keys wrapped anew"),
     "member.added": _("Member added"),
     "member.joined": _("Member joined"),
     "member.left": _("Member left"),

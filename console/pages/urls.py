@@ -3,7 +3,7 @@
 from django.urls import include, path
 from django.views.i18n import set_language
 
-from console.pages import home, overview, platform, platform_tenants
+from console.pages import home, overview, platform, platform_keys, platform_tenants
 from console.pages.administration import settings
 
 urlpatterns = [
@@ -11,6 +11,9 @@ urlpatterns = [
     path("language/", set_language, name="set_language"),
     path("platform/", platform.page, name="platform"),
     path("platform/data", platform.data, name="platform_data"),
+    path("platform/keys/", platform_keys.page, name="platform_keys"),
+    path("platform/keys/rotate", platform_keys.rotate_master, name="platform_keys_rotate"),
+    path("platform/keys/<slug:slug>/rotate", platform_keys.rotate_tenant, name="platform_keys_rotate_tenant"),
     path("platform/tenants/", platform_tenants.page, name="platform_tenants"),
     path("platform/tenants/new/", platform_tenants.create, name="platform_tenant_new"),
     path("platform/tenants/<slug:slug>/", platform_tenants.one, name="platform_tenant"),

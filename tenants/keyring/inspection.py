@@ -70,7 +70,7 @@ class DayState:
 
 def states(*, key_id: str) -> list[TenantState]:
     """Every tenant that is not deleted; key_id: of the present provider, "" when it is away."""
-    return [_state(tenant, key_id) for tenant in rotation.tenants()]
+    return [state(tenant, key_id=key_id) for tenant in rotation.tenants()]
 
 
 def check(tenant: Tenant) -> Iterator[Finding]:
@@ -127,7 +127,8 @@ def days(purposes: tuple[str, ...]) -> list[DayState]:
     return sorted([*kept, *gone], key=lambda each: (each.day, each.purpose), reverse=True)
 
 
-def _state(tenant: Tenant, key_id: str) -> TenantState:
+def state(tenant: Tenant, *, key_id: str) -> TenantState:
+    """As `states`, of one. Opens the tenant's scope."""
     with tenant_scope(tenant.pk):
         rows = list(tenant_keys.rows())
         newest = list(_newest())

@@ -100,6 +100,7 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/audit/cases/<uuid:case_id>/report": Address(
         "/t/acme-bank/audit/cases/{case}/report", LEADING_CASES, "post", {"form": "jsonl"}
     ),
+    "t/<slug:slug>/audit/keys/": Address("/t/acme-bank/audit/keys/", LISTING_AUDIT),
     "t/<slug:slug>/audit/export": Address("/t/acme-bank/audit/export", REVIEWING, "post"),
     "t/<slug:slug>/audit/saved/": Address("/t/acme-bank/audit/saved/", REVIEWING),
     "t/<slug:slug>/audit/saved/<uuid:saved_id>/": Address("/t/acme-bank/audit/saved/{saved}/", REVIEWING),
@@ -275,6 +276,11 @@ TENANT_ADDRESSES = {
 PLATFORM_ADDRESSES = {
     "platform/": Address("/platform/", _roles(PLATFORM)),
     "platform/data": Address("/platform/data", _roles(PLATFORM)),
+    "platform/keys/": Address("/platform/keys/", _roles(PLATFORM)),
+    "platform/keys/rotate": Address("/platform/keys/rotate", _roles(PLATFORM), expected=302),
+    "platform/keys/<slug:slug>/rotate": Address(
+        "/platform/keys/acme-bank/rotate", _roles(PLATFORM), expected=302
+    ),
     "platform/tenants/": Address("/platform/tenants/", _roles(PLATFORM)),
     "platform/tenants/new/": Address("/platform/tenants/new/", _roles(PLATFORM)),
     "platform/tenants/<slug:slug>/": Address("/platform/tenants/acme-bank/", _roles(PLATFORM)),

@@ -8,4 +8,5 @@ from tenants.roles import AUDIT_LIST, REVIEW_WORK
 AREAS: tuple[Area, ...] = (
     Area("audit", _("Records"), (AUDIT_LIST,)),
     Area("cases", _("Cases"), (REVIEW_WORK,)),
+    Area("audit_keys", _("Keys"), (AUDIT_LIST,)),
 )

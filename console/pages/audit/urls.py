@@ -2,12 +2,13 @@
 
 from django.urls import include, path
 
-from console.pages.audit import export, record, records, saved
+from console.pages.audit import export, keys, record, records, saved
 
 urlpatterns = [
     path("cases/", include("console.pages.audit.case_urls")),
     path("", records.records, name="audit"),
     path("<uuid:request_id>/", record.record, name="audit_record"),
+    path("keys/", keys.page, name="audit_keys"),
     path("export", export.page, name="audit_export"),
     path("saved/", saved.page, name="audit_saved"),
     path("saved/<uuid:saved_id>/", saved.edit, name="audit_saved_edit"),
