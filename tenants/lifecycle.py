@@ -26,7 +26,6 @@ from tenants.scope import tenant_scope
 logger = logging.getLogger(__name__)
 
 GRACE = timedelta(days=30)
-RETENTION_DAYS = range(1, 3651)
 MOST_DOMAINS = 50
 MOST_MODELS = 1000
 
@@ -246,14 +245,6 @@ def _language(value: str, field: str) -> str:
     return value
 
 
-def _days(value: int, field: str) -> int:
-    if isinstance(value, bool) or value not in RETENTION_DAYS:
-        message = _("Choose a number of days from %(least)d to %(most)d.")
-        bounds = {"least": RETENTION_DAYS.start, "most": RETENTION_DAYS.stop - 1}
-        raise Refused("retention_invalid", message % bounds, field)
-    return value
-
-
 def _choice(choices: type[models.TextChoices]) -> Any:
     def clean(value: str, field: str) -> str:
         if value not in choices.values:
@@ -278,7 +269,6 @@ def _names(values: list[str], field: str) -> list[str]:
 
 _CLEANERS: dict[str, Any] = {
     "default_language": _language,
-    "retention_days": _days,
     "allowed_models": _names,
     "registration": _choice(TenantSettings.Registration),
     "registration_domains": _domains,

@@ -9,6 +9,8 @@ from uuid import UUID
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from audit.record import Keeping
+from audit.retention import policies
 from console.apply import state
 from console.apply.document import (
     AccountPart,
@@ -35,6 +37,7 @@ from tenants.roles import (
     PEOPLE_APPOINT,
     PEOPLE_MANAGE,
     QUOTAS_MANAGE,
+    RETENTION_MANAGE,
     ROLES_MANAGE,
     SETTINGS_MANAGE,
 )
@@ -47,6 +50,7 @@ PERMISSIONS = frozenset(
         PEOPLE_APPOINT,
         PEOPLE_MANAGE,
         QUOTAS_MANAGE,
+        RETENTION_MANAGE,
         ROLES_MANAGE,
         SETTINGS_MANAGE,
     }
@@ -130,6 +134,14 @@ class _Work:
             changes |= self._part.settings.given(*state.SETTINGS)
         with self._at("settings"):
             lifecycle.update_settings(actor=self._actor, **changes)
+        if self._part.settings is not None and "retention_days" in self._part.settings.model_fields_set:
+            with self._at("settings", "retention_days"):
+                policies.set_policy(
+                    actor=self._actor,
+                    keeping=Keeping.REQUESTS,
+                    days=self._part.settings.retention_days,
+                    reason=LABEL,
+                )
 
     def _roles(self) -> None:
         for slug, role in self._part.roles.items():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+from audit.record import Keeping
+from audit.retention import policies
 from tenants.actors import Actor
 from tenants.lifecycle import settings_of
 from tenants.models import CustomRole, Group, GroupMember, Invitation, Membership, ServiceAccount, Tenant
@@ -19,7 +21,6 @@ SETTINGS = (
     "display_name",
     "accent",
     "default_language",
-    "retention_days",
     "allowed_models",
     "registration",
     "registration_domains",
@@ -67,6 +68,8 @@ def of(actor: Actor) -> State:
     """Everything that a file can say of the tenant. Inside its scope."""
     row = settings_of(actor)
     settings = {name: getattr(row, name) for name in SETTINGS}
+    # What was decided last, whether it counts already or not, so that a second run has nothing to do.
+    settings["retention_days"] = policies.in_force(actor.tenant_id)[Keeping.REQUESTS].wanted
     groups = {each.pk: each for each in Group.objects.filter(is_everyone=False)}
     return {
         ("tenant", actor.tenant_slug): {"name": Tenant.objects.get(pk=actor.tenant_id).name},

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
+from django.utils.translation import gettext as _
 from ninja import Router
 from pydantic import BaseModel, Field
 
+from audit.record import Keeping
+from audit.retention import policies
 from console.management_api.access import ManagementRequest
 from console.management_api.schemas import Input, Moment, Word, left_out
 from tenants import lifecycle
 from tenants.actors import require
+from tenants.errors import Refused
 from tenants.models import Tenant
 from tenants.roles import ADMINISTRATION_VIEW
 
@@ -46,7 +50,8 @@ class SettingsChange(Input):
     accent: Accent = left_out()
     default_language: Word = left_out()
     retention_days: int = Field(
-        default_factory=int, ge=lifecycle.RETENTION_DAYS.start, lt=lifecycle.RETENTION_DAYS.stop
+        default_factory=int,
+        description="Only as it is: how long records are kept is decided in the audit, by a compliance officer.",
     )
     allowed_models: list[Word] = Field(default_factory=list, max_length=1000)
     registration: Registration = left_out()
@@ -67,7 +72,14 @@ def get_tenant(request: ManagementRequest) -> TenantOut:
 
 @router.patch("", response=TenantOut, summary="Change the tenant's settings")
 def change_settings(request: ManagementRequest, body: SettingsChange) -> TenantOut:
-    lifecycle.update_settings(actor=request.auth, **body.model_dump(exclude_unset=True))
+    changes = body.model_dump(exclude_unset=True)
+    asked = changes.pop("retention_days", None)
+    if asked is not None and asked != _retention_days(request):
+        message = _(
+            "How long records are kept is decided in the audit, under Retention, by a compliance officer."
+        )
+        raise Refused("retention_elsewhere", message, "retention_days")
+    lifecycle.update_settings(actor=request.auth, **changes)
     return _tenant(request)
 
 
@@ -85,6 +97,11 @@ def request_deletion(request: ManagementRequest, body: Confirmation) -> TenantOu
     return _tenant(request)
 
 
+def _retention_days(request: ManagementRequest) -> int:
+    """For how many days requests are kept."""
+    return policies.in_force(request.auth.tenant_id)[Keeping.REQUESTS].days
+
+
 def _tenant(request: ManagementRequest) -> TenantOut:
     tenant = Tenant.objects.get(pk=request.auth.tenant_id)
     row = lifecycle.settings_of(request.auth)
@@ -97,7 +114,7 @@ def _tenant(request: ManagementRequest) -> TenantOut:
         display_name=row.display_name,
         accent=row.accent,
         default_language=row.default_language,
-        retention_days=row.retention_days,
+        retention_days=_retention_days(request),
         allowed_models=row.allowed_models,
         registration=row.registration,
         registration_domains=row.registration_domains,

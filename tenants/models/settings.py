@@ -23,7 +23,6 @@ class TenantSettings(TenantModel):
         GREY = "grey", _("Grey")
 
     default_language = models.CharField(_("default language"), max_length=10, blank=True)
-    retention_days = models.PositiveSmallIntegerField(_("days that the audit is kept"), default=7)
     allowed_models = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     registration = models.CharField(max_length=16, choices=Registration, default=Registration.INVITATION)
     registration_domains = ArrayField(models.CharField(max_length=253), default=list, blank=True)

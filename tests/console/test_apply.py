@@ -113,7 +113,7 @@ def test_it_is_recorded_as_the_commands(acme: Company, written: Any) -> None:
     _apply(written("settings: {retention_days: 30}"), "--yes")
     with tenant_scope(acme.tenant.pk):
         [record] = AuditRecord.objects.all()
-    assert (record.kind, record.user_label) == ("tenant.settings_changed", "manage.py apply")
+    assert (record.kind, record.user_label) == ("retention.policy_changed", "manage.py apply")
 
 
 def test_what_is_left_out_stays_until_it_is_pruned(acme: Company, written: Any) -> None:
@@ -231,8 +231,11 @@ def test_what_changed_since_the_plan_is_not_applied(
     def meanwhile(_question: str) -> str:
         with tenant_scope(acme.tenant.pk):
             GroupMember.objects.all().delete()
-            ensure.lifecycle.update_settings(
-                actor=system_actor(acme.tenant, "somebody", ensure.PERMISSIONS), retention_days=14
+            ensure.policies.set_policy(
+                actor=system_actor(acme.tenant, "somebody", ensure.PERMISSIONS),
+                keeping="audit",
+                days=14,
+                reason="Meanwhile",
             )
         return "y"
 

@@ -164,10 +164,18 @@ class TestKeys:
 
 class TestTenant:
     def test_settings_are_read_and_changed(self, api: Caller, acme: Company) -> None:
-        changed = api.patch("/tenant", accent="rose", retention_days=30).json()
-        assert (changed["accent"], changed["retention_days"], changed["name"]) == ("rose", 30, "Acme Bank")
+        changed = api.patch("/tenant", accent="rose", retention_days=7).json()
+        assert (changed["accent"], changed["retention_days"], changed["name"]) == ("rose", 7, "Acme Bank")
         assert api.get("/tenant").json() == changed
         assert _kinds(acme) == ["tenant.settings_changed"]
+
+    def test_how_long_the_audit_is_kept_is_shown_and_decided_elsewhere(self, api: Caller) -> None:
+        answer = api.patch("/tenant", accent="rose", retention_days=30)
+        assert (answer.status_code, answer.json()["code"]) == (422, "retention_elsewhere")
+        assert (api.get("/tenant").json()["accent"], api.get("/tenant").json()["retention_days"]) == (
+            "blue",
+            7,
+        )
 
     def test_a_network_that_leaves_the_program_out_is_refused(self, api: Caller) -> None:
         assert api.patch("/tenant", networks=["10.0.0.0/8"]).json()["code"] == "locks_out"

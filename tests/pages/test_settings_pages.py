@@ -17,7 +17,7 @@ from tests.conftest import Company
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SETTINGS = "/t/acme-bank/administration/settings/"
-UNCHANGED = {"name": "Acme Bank", "retention_days": "7", "registration": "invitation", "accent": "blue"}
+UNCHANGED = {"name": "Acme Bank", "registration": "invitation", "accent": "blue"}
 
 
 def row(company: Company) -> TenantSettings:
@@ -45,14 +45,14 @@ def test_what_was_changed_is_saved_and_shown(acme: Company, administrator_browse
         "registration": "domain",
         "registration_domains": "acme-bank.example\r\n",
         "networks": "127.0.0.0/8\r\n10.0.0.0/8",
-        "retention_days": "30",
     }
     assert administrator_browser.post(SETTINGS, asked).status_code == 302
     saved = row(acme)
-    assert (saved.accent, saved.retention_days, saved.registration) == ("violet", 30, "domain")
+    assert (saved.accent, saved.registration) == ("violet", "domain")
     assert saved.networks == ["127.0.0.0/8", "10.0.0.0/8"]
     page = administrator_browser.get(SETTINGS).text
     assert "Saved." in page and "Acme Bank AG" in page
+    assert "kept for 7 days" in page and 'name="retention_days"' not in page
     assert re.search(r'<html[^>]* data-accent="violet"', page)
     assert "<span>Acme Assistant</span>" in page
     assert administrator_browser.post(SETTINGS, {**asked, "networks": "127.0.0.0/8"}).status_code == 302
@@ -64,7 +64,6 @@ def test_what_was_changed_is_saved_and_shown(acme: Company, administrator_browse
     [
         ("networks", "10.0.0.0/8", "you would lock yourself out"),
         ("registration_domains", "no domain", "Enter a whole e-mail address"),
-        ("retention_days", "0", "greater than or equal to 1"),
         ("name", " ", "required"),
     ],
 )

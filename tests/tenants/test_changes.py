@@ -115,7 +115,7 @@ def deeds(acme: Company, stranger: User, platform_administrator: User) -> dict[s
         "key.created": (administrator, {"name": "other"}),
         "key.rotated": (administrator, {"key_id": key.pk}),
         "key.revoked": (administrator, {"key_id": key.pk}),
-        "tenant.settings_changed": (administrator, {"retention_days": 30}),
+        "tenant.settings_changed": (administrator, {"accent": "rose"}),
         "tenant.logo_changed": (administrator, {"logo": b"webp"}),
         "tenant.suspended": (platform, {}),
         "tenant.resumed": (platform, {}),

@@ -13,6 +13,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from audit.record import Keeping
+from audit.retention import policies
 from console import pictures
 from console.pages.administration.confirm import Question, ask, is_confirmed
 from console.pages.administration.forms import Failed, PageForm, attempt, posted, status_of
@@ -65,15 +67,6 @@ class SettingsForm(PageForm):
         required=False,
         choices=[("", gettext_lazy("As the product")), *product.LANGUAGES],
         help_text=gettext_lazy("People choose the language of their pages themselves."),
-    )
-    retention_days = forms.IntegerField(
-        label=gettext_lazy("Days that the audit is kept"),
-        min_value=lifecycle.RETENTION_DAYS.start,
-        max_value=lifecycle.RETENTION_DAYS.stop - 1,
-        widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
-        help_text=gettext_lazy(
-            "After that the keys of a day are destroyed: nobody reads its content any more."
-        ),
     )
     allowed_models = forms.MultipleChoiceField(
         label=gettext_lazy("Models allowed"),
@@ -128,7 +121,7 @@ class LogoForm(PageForm):
 
 SECTIONS: tuple[tuple[str | Promise, tuple[str, ...]], ...] = (
     (gettext_lazy("Names and language"), ("name", "display_name", "default_language")),
-    (gettext_lazy("Models and records"), ("allowed_models", "retention_days")),
+    (gettext_lazy("Models"), ("allowed_models",)),
     (gettext_lazy("Joining and networks"), ("registration", "registration_domains", "networks")),
 )
 
@@ -252,6 +245,7 @@ def _page(
         "may_change": actor.can(SETTINGS_MANAGE),
         "may_close": actor.can(TENANT_CLOSE),
         "address": actor.address,
+        "retention": policies.in_force(actor.tenant_id)[Keeping.REQUESTS],
     }
     status = max(status_of(form), status_of(logo_form))
     return render(request, "administration/settings.html", context, status=status)
