@@ -22,7 +22,9 @@ def due(*what: object) -> int:
     try:
         with sync_client().pipeline() as pipeline:
             key = f"custos:flood:{name}:{minute}"
-            count = pipeline.incr(key).expire(key, 2 * WINDOW_S).execute()[0]
+            pipeline.incr(key)
+            pipeline.expire(key, 2 * WINDOW_S)
+            count = int(pipeline.execute()[0])
     except VALKEY_ERRORS:
         return 1
     return count if count & (count - 1) == 0 else 0
