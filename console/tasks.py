@@ -13,6 +13,7 @@ from django.core.cache import cache
 from django.core.management import call_command
 
 from audit.record import AuditUnavailable
+from audit.tree import checks
 from console import key_rotation, mail
 from console.celery import app
 from console.sign_in import sessions, trail
@@ -58,6 +59,12 @@ def rotate_keys(user_id: str) -> None:
     """A platform administrator began a rotation: wrap anew what is left to wrap, in their name."""
     for _progress in key_rotation.go_on(key_rotation.by_administrator(UUID(user_id))):
         pass
+
+
+@app.task(expires=600)
+def check_log(tenant_id: str, check_id: str) -> None:
+    """Verify a tenant's whole audit log, as somebody asked."""
+    checks.run(UUID(tenant_id), UUID(check_id))
 
 
 @app.task(expires=3600)

@@ -22,6 +22,7 @@ const options = {
     { in: "frontend/overview.ts", out: "overview" },
     { in: "frontend/passkeys.ts", out: "passkeys" },
     { in: "frontend/platform.ts", out: "platform" },
+    { in: "frontend/proof.ts", out: "proof" },
     { in: "frontend/usage.ts", out: "usage" },
     { in: "static/css/app.css", out: "app" },
     { in: "static/css/charts.css", out: "charts" },

@@ -36,6 +36,7 @@ EVENTS: dict[str, str | Promise] = {
     "audit.read": _("Record opened"),
     "audit.search": _("Records searched"),
     "audit.export": _("Records exported"),
+    "proof.checked": _("Check of the log asked for"),
     "saved_search.created": _("Search saved"),
     "saved_search.changed": _("Saved search changed"),
     "saved_search.deleted": _("Saved search deleted"),

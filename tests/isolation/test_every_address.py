@@ -80,6 +80,17 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/overview/data": Address("/t/acme-bank/overview/data", SEEING_FIGURES),
     "t/<slug:slug>/administration/": Address("/t/acme-bank/administration/", HOLDING_KEYS, expected=302),
     "t/<slug:slug>/audit/": Address("/t/acme-bank/audit/", LISTING_AUDIT),
+    "t/<slug:slug>/audit/proof/": Address("/t/acme-bank/audit/proof/", LISTING_AUDIT),
+    "t/<slug:slug>/audit/proof/check": Address(
+        "/t/acme-bank/audit/proof/check", LISTING_AUDIT, "post", expected=302
+    ),
+    "t/<slug:slug>/audit/proof/progress": Address("/t/acme-bank/audit/proof/progress", LISTING_AUDIT),
+    "t/<slug:slug>/audit/proof/keys": Address("/t/acme-bank/audit/proof/keys", LISTING_AUDIT),
+    "t/<slug:slug>/audit/proof/checkpoint": Address("/t/acme-bank/audit/proof/checkpoint", LISTING_AUDIT),
+    "t/<slug:slug>/audit/proof/verifier": Address("/t/acme-bank/audit/proof/verifier", LISTING_AUDIT),
+    "t/<slug:slug>/audit/proof/<uuid:request_id>/": Address(
+        "/t/acme-bank/audit/proof/{record}/", LISTING_AUDIT
+    ),
     "t/<slug:slug>/audit/<uuid:request_id>/": Address("/t/acme-bank/audit/{record}/", LISTING_AUDIT),
     "t/<slug:slug>/audit/cases/": Address("/t/acme-bank/audit/cases/", REVIEWING),
     "t/<slug:slug>/audit/cases/new/": Address("/t/acme-bank/audit/cases/new/", REVIEWING),

@@ -8,5 +8,6 @@ from tenants.roles import AUDIT_LIST, REVIEW_WORK
 AREAS: tuple[Area, ...] = (
     Area("audit", _("Records"), (AUDIT_LIST,)),
     Area("cases", _("Cases"), (REVIEW_WORK,)),
+    Area("audit_proof", _("Proof"), (AUDIT_LIST,)),
     Area("audit_keys", _("Keys"), (AUDIT_LIST,)),
 )

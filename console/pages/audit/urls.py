@@ -2,12 +2,19 @@
 
 from django.urls import include, path
 
-from console.pages.audit import export, keys, record, records, saved
+from console.pages.audit import export, keys, proof, record, records, saved
 
 urlpatterns = [
     path("cases/", include("console.pages.audit.case_urls")),
     path("", records.records, name="audit"),
     path("<uuid:request_id>/", record.record, name="audit_record"),
+    path("proof/", proof.page, name="audit_proof"),
+    path("proof/check", proof.check, name="audit_proof_check"),
+    path("proof/progress", proof.progress, name="audit_proof_progress"),
+    path("proof/keys", proof.keys, name="audit_proof_keys"),
+    path("proof/checkpoint", proof.head, name="audit_proof_head"),
+    path("proof/verifier", proof.verifier, name="audit_proof_verifier"),
+    path("proof/<uuid:request_id>/", proof.record, name="audit_proof_record"),
     path("keys/", keys.page, name="audit_keys"),
     path("export", export.page, name="audit_export"),
     path("saved/", saved.page, name="audit_saved"),
