@@ -15,8 +15,7 @@ from audit.search import tokens
 from audit.search.query import Columns, Text
 from audit.selectors import RUNNING
 from tenants import envelope
-from tenants.groups import group_ids_of
-from tenants.models import Group
+from tenants.places import groups_of_people
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +42,22 @@ def contents(ids: Collection[tuple[date, UUID]]) -> Iterator[Content]:
     rows = AuditChunk.objects.filter(**by_request).values_list("request_id", "seq", "sealed")
     for request_id, seq, sealed in rows:
         chunks[request_id].append((seq, sealed))
-    ends = {row.request_id: row for row in AuditCompletion.objects.filter(**by_request)}
-    groups = _Groups()
-    for record in AuditRecord.objects.filter(day__in=days, id__in=request_ids):
+    ended = AuditCompletion.objects.filter(**by_request)
+    ends = {
+        request_id: (status, written or 0)
+        for request_id, status, written in ended.values_list("request_id", "status", "completion_tokens")
+    }
+    records = list(AuditRecord.objects.filter(day__in=days, id__in=request_ids))
+    groups = _groups(records)
+    for record in records:
         end = ends.get(record.id)
-        columns = _columns(record, end, groups.of(record.user_id))
+        columns = _columns(record, end, groups.get(record.user_id, []))
         keeping = handle_of(record).keeping
         yield Content(record, keeping, end is not None, columns, _texts(record, sorted(chunks[record.id])))
 
 
-def _columns(record: AuditRecord, end: AuditCompletion | None, group_ids: list[str]) -> Columns:
+def _columns(record: AuditRecord, end: tuple[str, int] | None, group_ids: list[str]) -> Columns:
+    status, written = end or (RUNNING, 0)
     return Columns(
         created=record.created,
         user_label=record.user_label,
@@ -60,8 +65,8 @@ def _columns(record: AuditRecord, end: AuditCompletion | None, group_ids: list[s
         model_version=record.model_version,
         channel=record.channel,
         kind=record.kind,
-        status=end.status if end else RUNNING,
-        tokens=(end.completion_tokens or 0) if end else 0,
+        status=status,
+        tokens=written,
         group_ids=group_ids,
         rules=(),
         risk="",
@@ -88,16 +93,11 @@ def _texts(record: AuditRecord, chunks: list[tuple[int, bytes]]) -> list[Text]:
     return found
 
 
-class _Groups:
-    """People's groups as they are now, each person's looked up once. Everyone's group tells nothing and is left out."""
-
-    def __init__(self) -> None:
-        self._found: dict[UUID | None, list[str]] = {None: []}
-        self._everyone: set[UUID] | None = None
-
-    def of(self, user_id: UUID | None) -> list[str]:
-        if user_id not in self._found:
-            if self._everyone is None:
-                self._everyone = set(Group.objects.filter(is_everyone=True).values_list("pk", flat=True))
-            self._found[user_id] = sorted(str(each) for each in group_ids_of(user_id) - self._everyone)
-        return self._found[user_id]
+def _groups(records: Collection[AuditRecord]) -> dict[UUID | None, list[str]]:
+    """People's groups as they are now. Everyone's group tells nothing and is left out."""
+    people = {record.user_id for record in records if record.user_id}
+    if not people:
+        return {}
+    tenant_id = next(record.tenant_id for record in records)
+    found = groups_of_people(tenant_id, people)
+    return {user_id: sorted(map(str, found[user_id])) for user_id in people if user_id in found}

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from functools import partial
@@ -52,7 +52,7 @@ FACET_VALUES = 50
 
 # Seconds that one search may take, and records that it opens to tell an exact number where the index cannot.
 TIME_LIMIT = 10.0
-VERIFIED_MOST = 300
+VERIFIED_MOST = 200
 # Records that wait to be indexed and are opened for one page; there are more only when the worker was away.
 WAITING_MOST = 5000
 
@@ -191,10 +191,13 @@ def iterate(actor: Actor, search: Search, *, batch: int = 500) -> Iterator[UUID]
 
 
 class _Place(NamedTuple):
-    """A hit's place in the order."""
+    """A hit's place in the order, and what the index knew when the record was indexed."""
 
     request_id: UUID
     tokens: int
+    group_ids: tuple[UUID, ...] = ()
+    rules: tuple[str, ...] = ()
+    risk: str = ""
 
     def written(self, actor: Actor, search: Search) -> str:
         """As a cursor, which only the same person goes on with, in the same search: its first page was recorded."""
@@ -232,6 +235,7 @@ class _Run:
         self._needs = _needs(search, query)
         self._hashers: dict[tuple[Keeping, date], Hasher | None] = {}
         self._opened: dict[UUID, Content] = {}
+        self._answered: dict[UUID, bool] = {}
         self._waiting, self._not_looked_at = self._of_waiting()
 
     def page(self, after: _Place | None, limit: int) -> Found:
@@ -298,9 +302,12 @@ class _Run:
             yield from contents(ids[start : start + _OPENED_AT_ONCE])
 
     def _answers(self, content: Content) -> bool:
-        return _passes(self._search, content.columns) and answers(
-            self._query.root, content.columns, content.texts
-        )
+        record_id = content.record.id
+        if record_id not in self._answered:
+            self._answered[record_id] = _passes(self._search, content.columns) and answers(
+                self._query.root, content.columns, content.texts
+            )
+        return self._answered[record_id]
 
     # The index
 
@@ -308,7 +315,7 @@ class _Run:
         """The first hits of the index beyond a place."""
         found: list[_Place] = []
         for units in self._batches():
-            rows = self._ask(units, after, limit, "SELECT request_id, tokens FROM hits", [])
+            rows = self._ask(units, after, limit, _PLACES)
             found += [_Place(*row) for row in rows]
             if self._search.sort != Sort.TOKENS and len(found) >= limit:
                 break
@@ -332,6 +339,9 @@ class _Run:
         unknown = [each for each in places if each.request_id not in self._opened]
         for content in self._open([(day_of(each.request_id), each.request_id) for each in unknown]):
             self._opened[content.record.id] = content
+        for place in unknown:
+            if content := self._opened.get(place.request_id):
+                self._opened[place.request_id] = content._replace(columns=_as_indexed(content.columns, place))
         found = [
             (place, self._opened[place.request_id]) for place in places if place.request_id in self._opened
         ]
@@ -353,7 +363,7 @@ class _Run:
         total = 0
         for units in self._batches():
             for name, value, count in self._ask(
-                units, None, COUNT_MOST + 1 - total, _COUNTS, [], sort=Sort.NEWEST
+                units, None, COUNT_MOST + 1 - total, _COUNTS, sort=Sort.NEWEST
             ):
                 if name == "total":
                     total += count
@@ -381,7 +391,6 @@ class _Run:
         after: _Place | None,
         most: int,
         select: str,
-        parameters: list[Any],
         sort: Sort | None = None,
     ) -> list[tuple[Any, ...]]:
         plans = [(day, plan) for day, keeping in units if (plan := self._plan(day, keeping, after))]
@@ -396,7 +405,6 @@ class _Run:
                     [json.dumps(plan) for _, plan in plans],
                     (sort or self._search.sort).value,
                     most,
-                    *parameters,
                 ],
             )
             return cursor.fetchall()
@@ -468,6 +476,7 @@ class _Run:
         ]
 
 
+_PLACES = "SELECT request_id, tokens, group_ids, rules, risk FROM hits"
 _COUNTS = """
     SELECT 'total', '', count(*) FROM hits
     UNION ALL SELECT 'user', user_label, count(*) FROM hits GROUP BY 2
@@ -599,6 +608,13 @@ def _passes(search: Search, columns: Columns) -> bool:
         and (not search.rule or search.rule in columns.rules)
         and (search.least is None or columns.tokens >= search.least)
         and (search.most is None or columns.tokens <= search.most)
+    )
+
+
+def _as_indexed(columns: Columns, place: _Place) -> Columns:
+    """With what the index knows of a record and the record does not, or not any more."""
+    return replace(
+        columns, group_ids=[str(each) for each in place.group_ids], rules=place.rules, risk=place.risk
     )
 
 

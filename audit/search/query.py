@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -163,29 +163,29 @@ class Text:
 
     @cached_property
     def words(self) -> frozenset[str]:
-        return frozenset([unit.text for unit in self.units] + [each.text for each in self.compounds])
+        return frozenset(tokens.words(self.normalised))
 
     def places(self, term: Word | Prefix | Phrase) -> Iterator[tuple[int, int]]:
         """Where a term stands: [start, end) in the normalised text."""
         match term:
             case Word(text):
-                if text in self.words:
-                    yield from (each[1:3] for each in (*self.units, *self.compounds) if each.text == text)
+                yield from (each[1:3] for each in (*self.units, *self.compounds) if each.text == text)
             case Prefix(text):
-                for each in (*self.units, *self.compounds):
-                    if each.text.startswith(text):
-                        yield each[1:3]
+                yield from (
+                    each[1:3] for each in (*self.units, *self.compounds) if each.text.startswith(text)
+                )
             case Phrase():
                 yield from self._phrases(term)
 
     def has(self, term: Word | Prefix | Phrase) -> bool:
-        if isinstance(term, Word):
-            return term.text in self.words
-        if isinstance(term, Phrase) and not self.words.issuperset(
-            term.units[:-1] if term.open_end else term.units
-        ):
-            return False
-        return next(self.places(term), None) is not None
+        match term:
+            case Word(text):
+                return text in self.words
+            case Prefix(text):
+                return any(word.startswith(text) for word in self.words)
+            case Phrase():
+                # Cutting a text into units takes long, and most candidates have the words, but not together.
+                return _loosely(term).search(self.normalised) is not None and any(self._phrases(term))
 
     def _phrases(self, phrase: Phrase) -> Iterator[tuple[int, int]]:
         length, first = len(phrase.units), phrase.units[0]
@@ -204,6 +204,12 @@ class Text:
                 )
             ):
                 yield here[0].start, here[-1].end
+
+
+@lru_cache(maxsize=64)
+def _loosely(phrase: Phrase) -> regex.Pattern[str]:
+    """Matches wherever the phrase stands, and elsewhere at times."""
+    return regex.compile(r"[^\p{L}\p{N}]*".join(map(regex.escape, phrase.units)))
 
 
 def answers(node: Node, columns: Columns, texts: Sequence[Text]) -> bool:

@@ -21,6 +21,7 @@ _UNIT = regex.compile(
     rf"(?V1)(?P<dense>[{_DENSE}])|[[\p{{L}}\p{{N}}]--[{_DENSE}]][[\p{{L}}\p{{M}}\p{{N}}]--[{_DENSE}]]*"
 )
 _WORD = regex.compile(rf"(?V1)[[\p{{L}}\p{{N}}]--[{_DENSE}]][[\p{{L}}\p{{M}}\p{{N}}]--[{_DENSE}]]*")
+_CHARACTER = regex.compile(rf"[{_DENSE}]")
 _RUN = regex.compile(rf"[{_DENSE}](?:\s*[{_DENSE}])*")
 _ANY_SPACE = regex.compile(r"\s+")
 _ANY_DIGIT = regex.compile(r"\d")
@@ -112,17 +113,26 @@ def prefix(beginning: str) -> tuple[str, bool]:
     return _prefix_token(beginning[:length]), length == len(beginning)
 
 
-def tokens(normalised: str) -> set[str]:
-    """All that a text is found by. As `units` and `compounds` cut it, at a third of their time."""
+def words(normalised: str) -> set[str]:
+    """The texts of all units and compounds; as `units` and `compounds` cut them, at a third of their time."""
     found = set(_WORD.findall(normalised))
     if _ANY_DIGIT.search(normalised):
         found.update(compound.text for compound in compounds(normalised))
-    for length in PREFIXES:
-        found.update([_PREFIX_MARK + word[:length] for word in found if len(word) >= length and word[0] != _PREFIX_MARK])
+    if not normalised.isascii():
+        found.update(_CHARACTER.findall(normalised))
+    return found
+
+
+def tokens(normalised: str) -> set[str]:
+    """All that a text is found by."""
+    found = words(normalised)
+    beginnings = [
+        _prefix_token(word[:length]) for word in found for length in PREFIXES if len(word) >= length
+    ]
+    found.update(beginnings)
     if not normalised.isascii():
         for run in _RUN.findall(normalised):
             characters = _ANY_SPACE.sub("", run)
-            found.update(characters)
             found.update(map(pair, characters, characters[1:]))
     return found
 
