@@ -394,5 +394,3 @@ def _actions(actor: Actor, filters: ItemFilters) -> list[tuple[str, str, bool]]:
     if actor.can(REVIEW_MANAGE):
         found.append(("assign", _("Assign…"), False))
     return [*found, ("dismiss", _("Dismiss…"), True)]
-
-

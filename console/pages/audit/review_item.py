@@ -57,7 +57,9 @@ def page(request: TenantRequest, item_id: UUID) -> HttpResponse:
         return redirect(review.item_url(request, following))
     # An item may have left this person's sight with the deed.
     is_there = access.items_of(request.actor).filter(pk=item_id).exists()
-    return redirect(review.list_url(request) if goes_on or not is_there else review.item_url(request, item_id))
+    return redirect(
+        review.list_url(request) if goes_on or not is_there else review.item_url(request, item_id)
+    )
 
 
 def _deed(request: TenantRequest, item_id: UUID, action: str) -> bool:
@@ -77,7 +79,10 @@ def _deed(request: TenantRequest, item_id: UUID, action: str) -> bool:
         messages.success(request, _("Returned to whoever decided, with your comment."))
         return True
     simple: dict[str, tuple[Callable[[], Any], str]] = {
-        "comment": (lambda: work.comment(actor=actor, item_id=item_id, text=text), _("Your comment is kept.")),
+        "comment": (
+            lambda: work.comment(actor=actor, item_id=item_id, text=text),
+            _("Your comment is kept."),
+        ),
         "mine": (
             lambda: assignment.assign(actor=actor, item_ids=[item_id], user_id=actor.user_id),
             _("It is assigned to you."),
@@ -146,6 +151,7 @@ def _shown(
         "decided_by": people.name(item.decided_by_id),
         "undo": review.undoable(actor),
         "may_manage": actor.can(REVIEW_MANAGE),
+        "review_keys": True,
         "in_triage": bool(request.session.get(review.TRIAGE)),
         "record_url": reverse("audit_record", args=[slug, item.request_id]) if line.summary else "",
         **content,
