@@ -16,6 +16,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from audit import record
 from audit.cases import attachments, opening
+from audit.review import queues, sampling
+from audit.review.flags import raise_flag
 from audit.search import saved
 from audit.search.asked import Asked
 from console.chat import access, sealing
@@ -68,6 +70,7 @@ SEEING_ADMINISTRATION = ADMINISTERING | {"auditor"}
 HOLDING_KEYS = CHATTING | {"auditor"}  # Their own, or a look at everybody's.
 REVIEWING = _roles("reviewer", "officer")
 LEADING_CASES = _roles("officer")
+LEADING_REVIEWS = _roles("officer")
 LISTING_AUDIT = REVIEWING | {"auditor"}
 EVERYBODY = CHATTING | SEEING_FIGURES | REVIEWING
 ANYBODY = _roles(ANYONE)
@@ -92,6 +95,41 @@ TENANT_ADDRESSES = {
         "/t/acme-bank/audit/proof/{record}/", LISTING_AUDIT
     ),
     "t/<slug:slug>/audit/<uuid:request_id>/": Address("/t/acme-bank/audit/{record}/", LISTING_AUDIT),
+    "t/<slug:slug>/audit/review/": Address("/t/acme-bank/audit/review/", REVIEWING),
+    "t/<slug:slug>/audit/review/start": Address(
+        "/t/acme-bank/audit/review/start", REVIEWING, "post", expected=302
+    ),
+    "t/<slug:slug>/audit/review/take": Address(
+        "/t/acme-bank/audit/review/take", REVIEWING, "post", expected=302
+    ),
+    "t/<slug:slug>/audit/review/act": Address(
+        "/t/acme-bank/audit/review/act", REVIEWING, "post", {"action": "mine"}, 302
+    ),
+    "t/<slug:slug>/audit/review/flag": Address(
+        "/t/acme-bank/audit/review/flag", REVIEWING, "post", {"selected": "{record}"}, 302
+    ),
+    "t/<slug:slug>/audit/review/queues/": Address("/t/acme-bank/audit/review/queues/", LEADING_REVIEWS),
+    "t/<slug:slug>/audit/review/queues/new/": Address(
+        "/t/acme-bank/audit/review/queues/new/", LEADING_REVIEWS
+    ),
+    "t/<slug:slug>/audit/review/queues/<uuid:queue_id>/": Address(
+        "/t/acme-bank/audit/review/queues/{queue}/", LEADING_REVIEWS
+    ),
+    "t/<slug:slug>/audit/review/queues/<uuid:queue_id>/close/": Address(
+        "/t/acme-bank/audit/review/queues/{queue}/close/", LEADING_REVIEWS
+    ),
+    "t/<slug:slug>/audit/review/samples/": Address("/t/acme-bank/audit/review/samples/", LEADING_REVIEWS),
+    "t/<slug:slug>/audit/review/samples/new/": Address(
+        "/t/acme-bank/audit/review/samples/new/", LEADING_REVIEWS
+    ),
+    "t/<slug:slug>/audit/review/samples/<uuid:plan_id>/": Address(
+        "/t/acme-bank/audit/review/samples/{plan}/", LEADING_REVIEWS
+    ),
+    "t/<slug:slug>/audit/review/samples/<uuid:plan_id>/act": Address(
+        "/t/acme-bank/audit/review/samples/{plan}/act", LEADING_REVIEWS, "post", {"action": "pause"}, 302
+    ),
+    "t/<slug:slug>/audit/review/figures/": Address("/t/acme-bank/audit/review/figures/", REVIEWING),
+    "t/<slug:slug>/audit/review/<uuid:item_id>/": Address("/t/acme-bank/audit/review/{item}/", REVIEWING),
     "t/<slug:slug>/audit/cases/": Address("/t/acme-bank/audit/cases/", REVIEWING),
     "t/<slug:slug>/audit/cases/new/": Address("/t/acme-bank/audit/cases/new/", REVIEWING),
     "t/<slug:slug>/audit/cases/join": Address("/t/acme-bank/audit/cases/join", REVIEWING, expected=302),
@@ -440,6 +478,7 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
         ASKER: asker,
     }
     paths = {"conversation": conversation, "record": handle, "provider": _provider(acme)}
+    paths |= _review(acme, handle)
     paths |= _searches(acme) | _people(acme, asker) | _case(acme, asker)
     paths |= _credentials(acme, asker) | _of_the_platform(acme, platform_administrator)
     return World(acme, north, everybody, paths)
@@ -528,6 +567,16 @@ def _record(company: Company, user: User) -> Any:
     )
     record.append(handle, seq=1, text="an answer")
     return handle.request_id
+
+
+def _review(company: Company, request_id: Any) -> dict[str, Any]:
+    """A flagged record, a queue and a sampling plan."""
+    officer = company.actor(company.officer)
+    raised = raise_flag(actor=officer, request_id=request_id, source="hand", reason="A sample.")
+    queue = queues.create_queue(actor=officer, name="Sanctions")
+    rule = {"measure": "percent", "size": "5", "per": "day", "severity": "low"}
+    plan = sampling.create_plan(actor=officer, name="Daily", **rule)
+    return {"item": raised.item_id, "queue": queue.pk, "plan": plan.pk}
 
 
 def _case(company: Company, user: User) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from tenants.actors import Actor
-from tenants.roles import AUDIT_EXPORT
+from tenants.roles import AUDIT_EXPORT, REVIEW_WORK
 
 
 class Action(NamedTuple):
@@ -27,7 +28,10 @@ class Offered(NamedTuple):
     icon: str
 
 
-ACTIONS: tuple[Action, ...] = (Action("audit_export", _("Export"), AUDIT_EXPORT, "down"),)
+ACTIONS: tuple[Action, ...] = (
+    Action("review_flag", pgettext_lazy("verb", "Flag"), REVIEW_WORK, "flag"),
+    Action("audit_export", _("Export"), AUDIT_EXPORT, "down"),
+)
 
 
 def offered(actor: Actor) -> list[Offered]:

@@ -7,6 +7,7 @@ from tenants.roles import AUDIT_LIST, REVIEW_WORK
 
 AREAS: tuple[Area, ...] = (
     Area("audit", _("Records"), (AUDIT_LIST,)),
+    Area("review", _("Review"), (REVIEW_WORK,)),
     Area("cases", _("Cases"), (REVIEW_WORK,)),
     Area("audit_proof", _("Proof"), (AUDIT_LIST,)),
     Area("audit_keys", _("Keys"), (AUDIT_LIST,)),

@@ -5,6 +5,7 @@ from django.urls import include, path
 from console.pages.audit import export, keys, proof, record, records, saved
 
 urlpatterns = [
+    path("review/", include("console.pages.audit.review_urls")),
     path("cases/", include("console.pages.audit.case_urls")),
     path("", records.records, name="audit"),
     path("<uuid:request_id>/", record.record, name="audit_record"),
