@@ -19,6 +19,6 @@ from uuid import UUID
 def extend(tenant_id: UUID) -> None:
     """Give a tenant's closed records their places, sign a head when it is time, and hand it to the witness."""
     # Not at the top: the witness imports this package's modules and knows no Django.
-    from audit.tree import sequencer
+    from audit.tree.sequencer import extend as extend_log
 
-    sequencer.extend(tenant_id)
+    extend_log(tenant_id)

@@ -40,7 +40,8 @@ class Refused(Exception):
 class Anchor(Protocol):
     """Keeps the last head of every log."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def lay_down(self, note: str, *, last: int, subtree: merkle.Subtree) -> str:
         """Lay down a signed head; the line that proves it. last: the size of the head that went before, as we know it.

@@ -17,7 +17,6 @@ class LogModel(TenantModel):
 
     privileges: ClassVar[str] = "SELECT, INSERT"
 
-    id = None  # type: ignore[assignment]
     tenant = models.ForeignKey(
         Tenant,
         on_delete=models.DO_NOTHING,
@@ -40,6 +39,7 @@ class Leaf(LogModel):
 
     STATEMENT: ClassVar[str] = "statement"
 
+    id = None  # type: ignore[assignment]
     pk = models.CompositePrimaryKey("tenant_id", "seq")
     seq = models.BigIntegerField()
     hash = models.BinaryField()
@@ -62,6 +62,7 @@ class Leaf(LogModel):
 class Node(LogModel):
     """The hash of a complete subtree of 2**level leaves, the `position`-th of its level from 0."""
 
+    id = None  # type: ignore[assignment]
     pk = models.CompositePrimaryKey("tenant_id", "level", "position")
     level = models.SmallIntegerField()
     position = models.BigIntegerField()
@@ -79,6 +80,7 @@ class Pending(LogModel):
 
     privileges: ClassVar[str] = "SELECT, INSERT, DELETE"
 
+    id = None  # type: ignore[assignment]
     pk = models.CompositePrimaryKey("tenant_id", "request_id")
     request_id = models.UUIDField()
     day = models.DateField()
@@ -115,6 +117,7 @@ class Statement(LogModel):
 class Checkpoint(LogModel):
     """A head: `note` is the checkpoint signed by the log, as C2SP has it."""
 
+    id = None  # type: ignore[assignment]
     pk = models.CompositePrimaryKey("tenant_id", "size")
     size = models.BigIntegerField()
     root = models.BinaryField()

@@ -7,8 +7,8 @@ places and the emptied outbox are committed together, and a head is handed over 
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import Error, connection
@@ -40,7 +40,7 @@ _looked: dict[UUID, datetime] = {}
 
 class _Waiting(NamedTuple):
     request_id: UUID
-    day: object
+    day: date
     is_statement: bool
     since: datetime
 
@@ -94,7 +94,7 @@ def _sequence(tenant_id: UUID) -> None:
 
 def _waiting(after: _Waiting | None) -> list[_Waiting]:
     """The next of the outbox, oldest first."""
-    beyond, values = "", []
+    beyond, values = "", list[Any]()
     if after is not None:
         beyond, values = "WHERE (since, request_id) > (%s, %s)", [after.since, after.request_id]
     with connection.cursor() as cursor:
@@ -203,7 +203,7 @@ def _look_for_lost(tenant_id: UUID) -> None:
         logger.warning("%s closed records of tenant %s were not in the outbox", lost, tenant_id)
 
 
-def _put_back(day: object, since: UUID) -> int:
+def _put_back(day: date, since: UUID) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO audit_pending (tenant_id, request_id, day, is_statement, since) "

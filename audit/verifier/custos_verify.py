@@ -403,7 +403,7 @@ class Check:
             f"The log {head.origin} had {head.size} entries; its head is signed with the key that you gave."
         )
         seen = self.witness.signed(text, lines) if self.witness else None
-        if isinstance(seen, datetime):
+        if self.witness and isinstance(seen, datetime):
             self.account.append(
                 f"The witness {self.witness.name} signed this head at {seen:%Y-%m-%d %H:%M:%S} UTC."
             )

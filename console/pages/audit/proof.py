@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.http import FileResponse, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
@@ -109,10 +109,10 @@ def head(request: TenantRequest) -> HttpResponse:
 
 @require_safe
 @tenant_view(AUDIT_LIST)
-def verifier(request: TenantRequest) -> HttpResponseBase:
+def verifier(request: TenantRequest) -> HttpResponse:
     """The program that checks bundles without Custos."""
-    return FileResponse(
-        VERIFIER.open("rb"), as_attachment=True, filename=VERIFIER.name, content_type="text/x-python"
+    return HttpResponse(
+        VERIFIER.read_bytes(), content_type="text/x-python; charset=utf-8", headers=_as_file(VERIFIER.name)
     )
 
 

@@ -174,4 +174,4 @@ def test_keys_checkpoint_and_verifier_can_be_taken_along(auditor: Client, member
     assert str(signing.verifier(member.tenant_id)) in auditor.get(PROOF + "keys").content.decode()
     assert auditor.get(PROOF + "checkpoint").content.startswith(signing.origin(member.tenant_id).encode())
     program = auditor.get(PROOF + "verifier")
-    assert b"".join(program.streaming_content).startswith(b"#!/usr/bin/env python3")  # type: ignore[attr-defined]
+    assert program.content.startswith(b"#!/usr/bin/env python3")
