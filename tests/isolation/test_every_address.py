@@ -16,6 +16,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from audit import record
 from audit.cases import attachments, opening
+from audit.readers.models import ReaderAlert
+from audit.retention import erasure
 from audit.review import queues, sampling
 from audit.review.flags import raise_flag
 from audit.search import saved
@@ -28,7 +30,7 @@ from console.routing import application
 from console.sign_in.services import create_provider
 from inference.registry.models import Route
 from inference.registry.services import ensure_default_registry, ensure_default_route
-from tenants import keys, lifecycle
+from tenants import clock, keys, lifecycle
 from tenants.access import create_api_key
 from tenants.actors import platform_actor
 from tenants.ids import day_of, uuid7
@@ -149,7 +151,40 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/audit/cases/<uuid:case_id>/report": Address(
         "/t/acme-bank/audit/cases/{case}/report", LEADING_CASES, "post", {"form": "jsonl"}
     ),
+    "t/<slug:slug>/audit/retention/": Address("/t/acme-bank/audit/retention/", LISTING_AUDIT),
+    "t/<slug:slug>/audit/retention/policy": Address(
+        "/t/acme-bank/audit/retention/policy",
+        _roles("officer"),
+        "post",
+        {"keeping": "audit", "days": "30", "reason": "Longer"},
+        302,
+    ),
+    "t/<slug:slug>/audit/retention/confirm": Address(
+        "/t/acme-bank/audit/retention/confirm",
+        _roles("officer"),
+        "post",
+        {"keeping": "audit", "reason": "Nothing waits"},
+        422,
+    ),
+    "t/<slug:slug>/audit/retention/erasures/": Address(
+        "/t/acme-bank/audit/retention/erasures/", _roles("officer")
+    ),
+    "t/<slug:slug>/audit/retention/held/<uuid:case_id>/": Address(
+        "/t/acme-bank/audit/retention/held/{case}/", LEADING_CASES
+    ),
+    "t/<slug:slug>/audit/retention/decisions/<uuid:deed_id>/": Address(
+        "/t/acme-bank/audit/retention/decisions/{erasure}/", _roles("officer")
+    ),
     "t/<slug:slug>/audit/keys/": Address("/t/acme-bank/audit/keys/", LISTING_AUDIT),
+    "t/<slug:slug>/audit/readers/": Address("/t/acme-bank/audit/readers/", REVIEWING),
+    "t/<slug:slug>/audit/readers/rules/": Address("/t/acme-bank/audit/readers/rules/", _roles("officer")),
+    "t/<slug:slug>/audit/readers/alerts/<uuid:alert_id>/": Address(
+        "/t/acme-bank/audit/readers/alerts/{reader_alert}/",
+        _roles("officer"),
+        "post",
+        {"reason": "An agreed sample"},
+        302,
+    ),
     "t/<slug:slug>/audit/export": Address("/t/acme-bank/audit/export", REVIEWING, "post"),
     "t/<slug:slug>/audit/saved/": Address("/t/acme-bank/audit/saved/", REVIEWING),
     "t/<slug:slug>/audit/saved/<uuid:saved_id>/": Address("/t/acme-bank/audit/saved/{saved}/", REVIEWING),
@@ -480,7 +515,11 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
     paths = {"conversation": conversation, "record": handle, "provider": _provider(acme)}
     paths |= _review(acme, handle)
     paths |= _searches(acme) | _people(acme, asker) | _case(acme, asker)
+    paths["erasure"] = erasure.request(
+        actor=acme.actor(acme.officer), user_id=asker.pk, basis="gdpr_17", metadata="kept", reason="Asked"
+    ).pk
     paths |= _credentials(acme, asker) | _of_the_platform(acme, platform_administrator)
+    paths |= _reader_alert(acme)
     return World(acme, north, everybody, paths)
 
 
@@ -493,6 +532,16 @@ def _searches(company: Company) -> dict[str, Any]:
     removed = saved.save(actor=actor, name="Old", asked=asked)
     saved.remove(actor=actor, saved_id=removed.id)
     return {"saved": shared.id, "own_search": own.id, "removed_search": removed.id}
+
+
+def _reader_alert(company: Company) -> dict[str, Any]:
+    """An alert on how the reviewer read."""
+    now = clock.now()
+    with tenant_scope(company.tenant.pk):
+        alert = ReaderAlert.objects.create(
+            rule="many", reader_id=company.reviewer.pk, span="x", since=now, until=now, found=9, threshold=3
+        )
+    return {"reader_alert": alert.pk}
 
 
 def _people(company: Company, member: User) -> dict[str, Any]:
