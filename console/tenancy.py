@@ -1,5 +1,6 @@
 """From a request to an actor in a tenant: the decorators of the pages under `/t/<slug>/` and `/platform/`."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from hashlib import sha256
@@ -12,11 +13,15 @@ from django.template.response import SimpleTemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from console.pages.errors import keys_unavailable
 from console.sign_in.entry import way_to
 from tenants.access import Actor, NotVisible, actor_for_user, require
 from tenants.actors import platform_actor
+from tenants.envelope import KeysUnavailable
 from tenants.models import Tenant, User
 from tenants.scope import tenant_scope
+
+logger = logging.getLogger(__name__)
 
 
 class TenantRequest(HttpRequest):
@@ -59,6 +64,9 @@ def tenant_view(
                     return response
             except NotVisible as error:
                 raise Http404 from error
+            except KeysUnavailable:
+                logger.exception("a page failed for want of keys")
+                return keys_unavailable(request)
 
         return wrapped
 

@@ -26,6 +26,7 @@ from inference.protocol import (
 from inference.protocol_text import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
 from tenants.access import Actor, actor_for_key
 from tenants.database import in_database
+from tenants.envelope import KeysUnavailable
 from tenants.quotas.counters import Standing
 from tenants.quotas.headers import rate_limit_headers
 from tenants.roles import API_USE
@@ -56,7 +57,7 @@ def operation(*methods: str) -> Callable[[Operation], Operation]:
                 return error_response(_over_quota(error), limits=error.refusal.standings)
             except GenerationError as error:
                 return error_response(unavailable(error.code))
-            except (db.Error, AuditUnavailable):
+            except (db.Error, AuditUnavailable, KeysUnavailable):
                 logger.exception("an API request failed in the database")
                 return error_response(unavailable("audit_unavailable"))
             except Exception:

@@ -27,6 +27,7 @@ from inference.generation import metrics
 from inference.generation.errors import GenerationError, explain
 from tenants.access import Actor, Need, NotVisible
 from tenants.database import in_database
+from tenants.envelope import KeysUnavailable
 from tenants.valkey import VALKEY_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -262,7 +263,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self._send_error(missing.code, str(missing.message), **about)
         except GenerationError as error:
             await self._send_error(error.code, error.explained(), **about)
-        except db.Error:
+        except (db.Error, KeysUnavailable):
             logger.exception("a chat message failed in the database")
             await self._send_error("audit_unavailable", explain("audit_unavailable"), **about)
         except Exception:

@@ -19,6 +19,7 @@ from redis import RedisError
 from audit.record import AuditUnavailable
 from console.pace import TooFast
 from tenants.actors import NotVisible
+from tenants.envelope import KeysUnavailable
 from tenants.errors import Refused
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ def add_handlers(api: NinjaAPI) -> None:
         RedisError: _of_database,
         db.Error: _of_database,
         AuditUnavailable: _of_database,
+        KeysUnavailable: _of_database,
         Exception: _unexpected,
     }
     for kind, handler in handlers.items():

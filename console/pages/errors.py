@@ -23,6 +23,11 @@ def too_many(request: HttpRequest) -> HttpResponse:
     return render(request, "429.html", status=429)
 
 
+def keys_unavailable(request: HttpRequest) -> HttpResponse:
+    """What is stored can neither be sealed nor opened at this moment."""
+    return HttpResponse(render_to_string("503.html"), status=503)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     # Without the request: whatever failed may be what its context processors need.
     return HttpResponse(render_to_string("500.html"), status=500)

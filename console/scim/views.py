@@ -39,6 +39,7 @@ from console.scim import discovery, groups, users
 from console.scim.filters import LONGEST, Places, condition
 from console.scim.resources import Group, User
 from tenants.actors import Actor, NotVisible, actor_for_key, require
+from tenants.envelope import KeysUnavailable
 from tenants.errors import Refused
 from tenants.roles import SCIM_PROVISION
 from tenants.scope import tenant_scope
@@ -141,7 +142,7 @@ def endpoint(**methods: Callable[..., Answer]) -> View:
             return _error(413, "The body is too large. Send less at a time.")
         except TooFast as hasty:
             return _error(429, "Too many requests. Wait a moment.", Retry_After=str(hasty.retry_after))
-        except (db.Error, RedisError, AuditUnavailable):
+        except (db.Error, RedisError, AuditUnavailable, KeysUnavailable):
             logger.exception("a SCIM request failed in the database or in Valkey")
             return _error(503, "A part of Custos does not answer. Try again.", Retry_After="2")
         except Exception:

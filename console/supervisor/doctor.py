@@ -188,9 +188,11 @@ def _secrets(env: environment.Environment) -> Finding:
     """Only our own account may read them."""
     if not env.secrets_dir.exists():
         return Finding("secrets", "ok", "are made at the first start")
-    files = [path for path in env.secrets_dir.iterdir() if path.is_file()]
+    shards = env.var_dir / "keys"
+    folders = [env.secrets_dir, *(path for path in (shards, *shards.rglob("*")) if path.is_dir())]
+    files = [path for path in (*env.secrets_dir.iterdir(), *shards.rglob("*")) if path.is_file()]
     published = environment_file(env)
-    wanted = {env.secrets_dir: 0o700, **dict.fromkeys(files, 0o600)}
+    wanted = {**dict.fromkeys(folders, 0o700), **dict.fromkeys(files, 0o600)}
     if published.exists():
         wanted[published] = 0o600
     open_to_others = [path for path, mode in wanted.items() if stat.S_IMODE(path.stat().st_mode) & ~mode]

@@ -8,7 +8,8 @@ from django.test import Client
 
 from console import key_rotation, tasks
 from tenants import envelope
-from tenants.keyring import tenant_keys
+from tenants.keyring import inspection, tenant_keys
+from tenants.keyring.errors import KeysUnavailable
 from tenants.models import TenantKey, User
 from tenants.scope import tenant_scope
 from tests.conftest import PASSWORD, Company
@@ -130,3 +131,15 @@ def test_officers_see_which_days_have_keys_and_which_were_destroyed_and_why(
     assert str(YESTERDAY) in text and str(days_ago(2)) in text
     assert "Erased on request" in text
     assert "case:" not in text and text.count('<th scope="row"') == 2
+
+
+def test_a_page_that_needs_keys_says_that_they_are_away(
+    acme: Company, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise KeysUnavailable("the address of the provider")
+
+    monkeypatch.setattr(inspection, "days", refuse)
+    page = client_of(acme.officer).get("/t/acme-bank/audit/keys/")
+    text = page.content.decode()
+    assert page.status_code == 503 and "Nothing is lost" in text and "the address" not in text

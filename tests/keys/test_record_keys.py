@@ -1,18 +1,23 @@
 """A record has a key of its own, which opens it and nothing else."""
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
 from audit import record
 from audit.models import AuditChunk, AuditRecord
-from tenants import envelope
+from tenants import clock, envelope
 from tenants.keyring import ciphers
 from tenants.scope import tenant_scope
+from tests.audit.conftest import id_at
 from tests.conftest import Company
+from tests.keys.conftest import days_ago
 from tests.keys.test_providers import _begin
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+PLACES = [("input", 0), ("parameters", 0), ("context", 0), ("output", 1), ("output", 2)]
 
 
 def _key(handle: record.Handle) -> bytes:
@@ -55,7 +60,7 @@ def test_keys_of_records_and_of_the_index_differ(acme: Company) -> None:
 def test_neither_is_made_for_a_day_without_content(acme: Company) -> None:
     handle = record.Handle(acme.tenant.pk, uuid4())
     with tenant_scope(acme.tenant.pk):
-        day = _begin_day()
+        day = days_ago(3)
         for ask in (
             lambda: envelope.index_key(acme.tenant.pk, "audit", day),
             lambda: envelope.record_key(acme.tenant.pk, "audit", day, handle.request_id),
@@ -83,7 +88,26 @@ def test_bytes_are_not_taken_for_the_other_format(acme: Company) -> None:
         record.unseal_chunk(handle, 1, ciphers.PLAIN + sealed[1:])
 
 
-def _begin_day():  # type: ignore[no-untyped-def]
-    from tests.keys.conftest import days_ago
-
-    return days_ago(3)
+def test_no_ciphertext_opens_anywhere_but_where_it_belongs(acme: Company, north: Company) -> None:
+    """Every one of several records, fields, places in a sequence, days and tenants, tried at every other."""
+    sealed = {}
+    for company in (acme, north):
+        for ago in (0, 1):
+            for _ in range(2):
+                handle = record.Handle(company.tenant.pk, id_at(clock.now() - timedelta(days=ago)))
+                with tenant_scope(company.tenant.pk):
+                    for field, sequence in PLACES:
+                        sealed[(handle, field, sequence)] = record._seal(
+                            handle, field=field, sequence=sequence, plaintext=b"words"
+                        )
+    opened = 0
+    for handle, field, sequence in sealed:
+        with tenant_scope(handle.tenant_id):
+            for place, content in sealed.items():
+                if place == (handle, field, sequence):
+                    assert record._open(handle, field=field, sequence=sequence, sealed=content) == b"words"
+                    opened += 1
+                else:
+                    with pytest.raises(envelope.Tampered):
+                        record._open(handle, field=field, sequence=sequence, sealed=content)
+    assert opened == len(sealed) == 40
