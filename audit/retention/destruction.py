@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, Max, OuterRef
 
 from audit import reaper, record, tree
 from audit.models import AuditCompletion, Status
@@ -103,21 +103,27 @@ def let_go(tenant_id: UUID, day: Day) -> Gone:
 
 
 def drop_empty() -> int:
-    """Drop the partitions in which no tenant has anything left; how many. Keys tell which are worth a look."""
+    """Drop the partitions in which no tenant has anything left; how many. Keys tell which are worth a look.
+
+    None newer than the newest day that went: after a jump of the clock nothing goes for a day, and so the partitions of
+    what is in truth today stay where records are about to be written.
+    """
     kept: dict[Keeping, set[date]] = {keeping: set() for keeping in Keeping}
+    newest = date.min
     for tenant_id in Tenant.objects.order_by("pk").values_list("pk", flat=True):
         with tenant_scope(tenant_id):
+            last = Tombstone.objects.exclude(finished=None).aggregate(last=Max("day"))["last"]
+            newest = max(newest, last or date.min)
             keys = DataKey.objects.filter(purpose__in=list(Keeping)).values_list("purpose", "day")
             for purpose, day in keys:
                 kept[Keeping(purpose)].add(day)
             if not TenantKey.objects.exists():  # Its keys went with it; its rows go when they are due.
                 for days in kept.values():
-                    days.update(schedule.days_with_rows(policies.database_time().date()))
+                    days.update(schedule.days_with_rows(newest))
     dropped = 0
-    over = (policies.database_time()).date()
     for table, keepings in _TABLES.items():
         for day in _partitions(table):
-            if (over - day).days > 1 and not any(day in kept[keeping] for keeping in keepings):
+            if day <= newest and not any(day in kept[keeping] for keeping in keepings):
                 dropped += _tried("partitions", None, partial(_drop, table, day)) or 0
     return dropped
 

@@ -161,6 +161,14 @@ def releases(actor: Actor, case_id: UUID) -> list[deeds.View]:
         return [deeds.view(deed) for deed in found]
 
 
+def found_release(actor: Actor, deed_id: UUID) -> deeds.View:
+    """Raises NotVisible, also for those outside of the case."""
+    with tenant_scope(actor.tenant_id):
+        deed = deeds.find(Deed.Kind.RELEASE, deed_id)
+        _require_known(actor, deed.subject_id)
+        return deeds.view(deed)
+
+
 def known_to(actor: Actor, request_id: UUID) -> Hold | None:
     """The copy of a record in some case that the actor is inside of. Inside the tenant's scope."""
     cases = secrecy.inside(actor)

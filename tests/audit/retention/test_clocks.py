@@ -66,6 +66,15 @@ def test_a_jump_of_years_destroys_nothing_for_a_day_and_alarms(
     assert rows("audit_record", old.request_id) == rows("audit_record", also_today.request_id) == 1
 
 
+def test_after_a_jump_the_days_in_which_records_are_written_have_their_partitions(
+    old: Handle, member: Actor, clocks: Clocks
+) -> None:
+    clocks.shift(timedelta(days=2000))
+    destruction.run_all()
+    clocks.reset()
+    generation(member)
+
+
 def test_what_a_clock_that_ran_ahead_said_was_not_said(
     old: Handle, yesterday: date, clocks: Clocks, rows: Rows
 ) -> None:
