@@ -22,6 +22,7 @@ from audit.record import record_event
 from audit.search import engine
 from audit.search.asked import Asked
 from audit.selectors import ReasonRequired, RecordView
+from audit.tree import bundle as tree_bundle
 from tenants.access import Actor, require
 from tenants.actors import refreshed
 from tenants.roles import AUDIT_EXPORT, AUDIT_READ
@@ -144,14 +145,11 @@ def record(
     )
 
 
-def bundle(export: Export, file: IO[bytes], *, reason: str) -> None:
-    """Write the bundle with proof, once the export is recorded."""
-    from audit.tree import bundle as tree_bundle
-
-    with tenant_scope(export.actor.tenant_id):
-        actor = refreshed(export.actor)
-        require(actor, AUDIT_EXPORT)
-        tree_bundle.write(file, actor=actor, request_ids=export.ids(), reason=reason)
+def bundle(export: Export, file: IO[bytes], *, reason: str, client_address: str = "") -> None:
+    """Write the bundle with proof, which records the export itself. Outside of transactions; raises AuditUnavailable."""
+    tree_bundle.write(
+        file, actor=export.actor, request_ids=export.ids(), reason=reason, client_address=client_address
+    )
 
 
 def matching(actor: Actor, asked: Asked) -> Iterator[UUID]:

@@ -1,6 +1,6 @@
 """Small pieces that templates share: icons, states, times, numbers, the sidebar."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from audit.search import snippets
+from audit.search.query import Phrase, Prefix, Word
 from audit.selectors import RecordView
 from console.pages import branding as brand
 from console.pages import labels, navigation, strings, tabs
@@ -121,11 +123,11 @@ def snippet_field(code: str) -> str:
 
 
 @register.filter
-def marked(text: str, marks: Callable[[str], Iterable[tuple[str, bool]]] | None) -> SafeString | str:
-    """A text with what was searched for marked. marks: cuts a text into (piece, is it that); None marks nothing."""
-    if marks is None:
+def marked(text: str, terms: Collection[Word | Prefix | Phrase] | None) -> SafeString | str:
+    """A text with what was searched for marked: the `terms` of a query; none mark nothing."""
+    if not terms:
         return text
-    pieces = (("<mark>{}</mark>" if is_match else "{}", piece) for piece, is_match in marks(text))
+    pieces = (("<mark>{}</mark>" if is_it else "{}", piece) for piece, is_it in snippets.marked(text, terms))
     return SafeString("").join(format_html(form, piece) for form, piece in pieces)
 
 

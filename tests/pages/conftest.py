@@ -7,7 +7,10 @@ from django.test import Client
 from django.utils import translation
 
 from tenants.models import User
-from tests.audit.conftest import generation
+from tests.audit.conftest import (
+    generation,
+    owner,  # noqa: F401 (a fixture)
+)
 from tests.conftest import Company
 
 QUESTION = "Who really owns the harbour company?"

@@ -1,7 +1,7 @@
 """Exports as files to download: CSV, JSON lines, and a bundle with proof. Asked for first; recorded before the first byte.
 
 The view chooses and records, which is committed when it returns; only then is the answer's body asked for, which reads
-record by record from the database while the browser takes it.
+record by record from the database while the browser takes it. A bundle records itself and is whole before it is sent.
 """
 
 import csv
@@ -9,12 +9,13 @@ import io
 import json
 import tempfile
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import IO, Any
 from uuid import UUID
 
 from django import forms
-from django.http import HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import render
+from django.contrib import messages
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -40,6 +41,9 @@ CONFIRMED = "confirmed"
 _TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson", "proof": "application/zip"}
 _ENDINGS = {"csv": "csv", "jsonl": "jsonl", "proof": "zip"}
 _PIECE = 256 * 1024
+_UNRECORDED = gettext_lazy(
+    "The export could not be recorded, so nothing was exported. Try again in a moment."
+)
 
 
 class ExportForm(PageForm):
@@ -60,10 +64,24 @@ class ExportForm(PageForm):
     )
 
 
+class _Chosen(HttpResponse):
+    """What the form decided on: a bundle, which is written outside of the form's transaction."""
+
+    def __init__(self, export: Export, reason: str) -> None:
+        super().__init__(status=500)  # Never sent.
+        self.export = export
+        self.reason = reason
+
+
 @require_POST
-@tenant_view(AUDIT_EXPORT)
-def page(request: TenantRequest) -> HttpResponseBase:
+def page(request: TenantRequest, slug: str) -> HttpResponseBase:
     """POST s=… (what is searched for) or selected=<id>…: asks for format and reason. With `confirmed`: the file."""
+    answer = _page(request, slug=slug)
+    return _bundle(request, answer) if isinstance(answer, _Chosen) else answer
+
+
+@tenant_view(AUDIT_EXPORT)
+def _page(request: TenantRequest) -> HttpResponseBase:
     require(request.actor, AUDIT_READ)
     reference = request.POST.get("s", "")
     asked = sealing.open_search(request, reference) or Asked()
@@ -93,7 +111,7 @@ def page(request: TenantRequest) -> HttpResponseBase:
         "total": int(total) if total.isascii() and total.isdigit() and len(total) < 12 else None,
         "told": summary(asked) if not chosen else {},
         "unavailable": unavailable,
-        "back": reverse("audit", args=[request.actor.tenant_slug]) + (f"?s={reference}" if reference else ""),
+        "back": _back(request),
     }
     return render(request, "audit/export.html", context, status=503 if unavailable else status_of(form))
 
@@ -112,16 +130,45 @@ def _answer(
     if form.errors:
         export.close()
         return None
-    address = request.META.get("REMOTE_ADDR") or ""
-    exports.record(export, asked, chosen, form=wanted, reason=reason, client_address=address)
     sealing.keep_reason(request, reason)
-    bodies = {"csv": _csv, "jsonl": _json_lines}
-    body = bodies[wanted](export) if wanted in bodies else _bundle(export, reason)
+    if wanted == "proof":
+        return _Chosen(export, reason)
+    exports.record(export, asked, chosen, form=wanted, reason=reason, client_address=_address(request))
+    return _file(request, wanted, export.count, (_csv if wanted == "csv" else _json_lines)(export))
+
+
+def _bundle(request: TenantRequest, chosen: _Chosen) -> HttpResponseBase:
+    """The bundle as a file. Whatever hinders it is told on the page that one came from."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed when it is sent)
+    try:
+        exports.bundle(chosen.export, file, reason=chosen.reason, client_address=_address(request))
+    except AuditUnavailable:
+        file.close()
+        messages.error(request, _UNRECORDED)
+        return redirect(_back(request))
+    except BaseException:
+        file.close()
+        raise
+    finally:
+        chosen.export.close()
+    return _file(request, "proof", chosen.export.count, _pieces(file))
+
+
+def _file(request: TenantRequest, wanted: str, count: int, body: AsyncIterator[bytes]) -> HttpResponseBase:
     answer = StreamingHttpResponse(body, content_type=_TYPES[wanted])
     name = f"audit-{request.actor.tenant_slug}-{clock.now():%Y%m%dT%H%M%SZ}.{_ENDINGS[wanted]}"
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    answer.headers["X-Record-Count"] = str(export.count)
+    answer.headers["X-Record-Count"] = str(count)
     return answer
+
+
+def _address(request: TenantRequest) -> str:
+    return request.META.get("REMOTE_ADDR") or ""
+
+
+def _back(request: TenantRequest) -> str:
+    reference = request.POST.get("s", "")
+    return reverse("audit", args=[request.actor.tenant_slug]) + (f"?s={reference}" if reference else "")
 
 
 async def _json_lines(export: Export) -> AsyncIterator[bytes]:
@@ -167,12 +214,10 @@ def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("content"), str) and "role" in value
 
 
-async def _bundle(export: Export, reason: str) -> AsyncIterator[bytes]:
+async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
     try:
-        with tempfile.TemporaryFile() as file:
-            await in_database(exports.bundle, export, file, reason=reason)
-            file.seek(0)
-            while piece := file.read(_PIECE):
-                yield piece
+        file.seek(0)
+        while piece := file.read(_PIECE):
+            yield piece
     finally:
-        export.close()
+        file.close()

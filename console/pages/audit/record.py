@@ -1,8 +1,6 @@
 """The page of one record: metadata first, its content once the opening and the reason for it are recorded."""
 
 import json
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,9 +14,8 @@ from django.views.decorators.http import require_http_methods
 from audit import selectors
 from audit.output import Kind, Part
 from audit.record import EMBEDDING, REQUESTS, AuditUnavailable
-from audit.search import snippets
 from audit.search.asked import Asked
-from audit.search.query import BadQuery, parse
+from audit.search.query import BadQuery, Phrase, Prefix, Word, parse
 from console.pages.audit import actions, neighbours, sealing
 from console.tenancy import TenantRequest, tenant_view
 from tenants.actors import require
@@ -92,18 +89,17 @@ def _around(request: TenantRequest, summary: selectors.Summary) -> dict[str, Any
         "audit_keys": True,
         "has_reason": bool(sealing.kept_reason(request)),
         "asked": asked,
-        "marks": _marks(asked) if asked else None,
+        "marks": _terms(asked) if asked else [],
         "neighbours": neighbours.neighbours(request.actor, asked, summary.id) if asked else None,
     }
 
 
-def _marks(asked: Asked) -> Callable[[str], list[tuple[str, bool]]] | None:
-    """Cuts a text where what was searched for begins and ends; None when no words were."""
+def _terms(asked: Asked) -> list[Word | Prefix | Phrase]:
+    """What was searched for, to be marked; nothing when no words were."""
     try:
-        terms = parse(asked.text).terms()
+        return parse(asked.text).terms()
     except BadQuery:
-        return None
-    return partial(snippets.marked, terms=terms) if terms else None
+        return []
 
 
 def _change(detail: dict[str, Any]) -> dict[str, Any]:

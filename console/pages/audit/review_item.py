@@ -173,7 +173,7 @@ def _content(opened: work.Opened, reasons: list[Reason]) -> dict[str, Any]:
     return {
         "view": view,
         "opening_reason": opened.reason,
-        "marks": (lambda text: snippets.marked(text, terms)) if terms else None,
+        "marks": terms,
         "turns": _marked(asked, "input", terms, spans),
         "answers": _marked(answered, "output", terms, spans),
         "is_embedding": view.summary.kind == EMBEDDING,
