@@ -6,6 +6,7 @@ not at all, and are on the disk before the row that needs them is committed.
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from datetime import date
@@ -19,6 +20,7 @@ from tenants.keyring.ciphers import KEY_BYTES
 from tenants.keyring.errors import KeysUnavailable
 
 _ENDING = ".shard"
+_OF_TENANT = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def path_of(tenant_id: UUID, purpose: str, day: date) -> Path:
@@ -98,7 +100,8 @@ def places(tenant_id: UUID) -> Iterator[tuple[str, date]]:
 
 def tenant_ids() -> list[UUID]:
     """Whose shards there are."""
-    return [UUID(folder.name) for folder in _root().iterdir()] if _root().is_dir() else []
+    found = _root().iterdir() if _root().is_dir() else ()
+    return [UUID(folder.name) for folder in found if _OF_TENANT.fullmatch(folder.name)]
 
 
 def _remove(path: Path) -> bool:

@@ -77,6 +77,9 @@ class LocalFileProvider:
         if not self.previous.exists():
             os.link(self._path, self.previous)
             self._sync()
+        elif self._read(self.previous) != self._read(self._path):
+            # Put there by hand: going on would lose the key under which something may still be wrapped.
+            raise KeysUnavailable(f"{self.previous.name} is not the master key that is being replaced")
         os.replace(self._next, self._path)
         self._sync()
 
