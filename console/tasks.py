@@ -12,9 +12,10 @@ from celery import Task
 from django.core.cache import cache
 from django.core.management import call_command
 
+from audit.cases import reminders
 from audit.record import AuditUnavailable
 from audit.tree import checks
-from console import key_rotation, mail
+from console import awaiting_mail, key_rotation, mail
 from console.celery import app
 from console.sign_in import sessions, trail
 from tenants import people
@@ -65,6 +66,12 @@ def rotate_keys(user_id: str) -> None:
 def check_log(tenant_id: str, check_id: str) -> None:
     """Verify a tenant's whole audit log, as somebody asked."""
     checks.run(UUID(tenant_id), UUID(check_id))
+
+
+@app.task
+def remind_of_deadlines() -> None:
+    """Remind whoever leads a case of what is due: on its page, and by a mail that says nothing of it."""
+    awaiting_mail.send(reminders.remind())
 
 
 @app.task(expires=3600)

@@ -30,6 +30,7 @@ class Offered(NamedTuple):
 
 ACTIONS: tuple[Action, ...] = (
     Action("review_flag", pgettext_lazy("verb", "Flag"), REVIEW_WORK, "flag"),
+    Action("case_join", _("Add to a case"), REVIEW_WORK, "lock"),
     Action("audit_export", _("Export"), AUDIT_EXPORT, "down"),
 )
 
