@@ -128,7 +128,7 @@ def marked(text: str, terms: Collection[Word | Prefix | Phrase] | None) -> SafeS
     if not terms:
         return text
     pieces = (("<mark>{}</mark>" if is_it else "{}", piece) for piece, is_it in snippets.marked(text, terms))
-    return SafeString("").join(format_html(form, piece) for form, piece in pieces)
+    return SafeString("".join(format_html(form, piece) for form, piece in pieces))
 
 
 @register.filter
