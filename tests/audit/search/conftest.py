@@ -10,7 +10,6 @@ from audit.search import index
 from audit.search.engine import Found, Search, find
 from tenants.access import Actor
 from tests.audit.conftest import generation
-from tests.audit.conftest import member, outsider, owner, reviewer, rows  # noqa: F401
 
 REASON = "sample"
 

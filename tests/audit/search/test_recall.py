@@ -16,7 +16,22 @@ from tests.audit.search.conftest import say
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
-ENGLISH = "launder laundering launched money bank sanction embargo owner beneficial fund transfer payment café 2026".split()
+ENGLISH = [
+    "launder",
+    "laundering",
+    "launched",
+    "money",
+    "bank",
+    "sanction",
+    "embargo",
+    "owner",
+    "beneficial",
+    "fund",
+    "transfer",
+    "payment",
+    "café",
+    "2026",
+]
 CHINESE = list("洗钱风险客户资金来源制裁账户实益人")
 SEED = 20261128
 RECORDS, QUERIES = 240, 300
@@ -142,7 +157,7 @@ def test_every_search_finds_what_a_scan_finds(member: Actor, reviewer: Actor, in
     counts = []
     for _ in range(QUERIES if indexed == 1.0 else QUERIES // 4):
         text, is_asked = _question(chance, texts)
-        expected = {request_id for request_id, words in said.items() if _is_answer(is_asked, words)}
+        expected = {request_id for request_id, words in said.items() if is_asked(words)}
         found = list(iterate(reviewer, Search(text)))
         assert set(found) == expected, text
         assert found == sorted(found, reverse=True), "newest first, each once"
