@@ -83,7 +83,7 @@ def open_for_flag(*, actor: Actor, item: ReviewItem, reason: str) -> UUID:
         actor=actor,
         title=_("Escalated flag"),
         summary=reason,
-        severity=SEVERITIES[item.rank].value,
+        severity=str(SEVERITIES[item.rank]),
         request_ids=[item.request_id],
         reason=reason,
         flag_id=item.pk,

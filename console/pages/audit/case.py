@@ -205,7 +205,8 @@ ACTIONS: dict[str, Action] = {
 
 
 def _form(request: TenantRequest, action: str, case_id: UUID) -> forms.Form:
-    kind, more = ACTIONS[action].form, {}
+    kind = ACTIONS[action].form
+    more: Values = {}
     if kind is MemberForm:
         case = case_of(request.actor, case_id)
         more["candidates"] = selectors.candidates(request.actor, case)

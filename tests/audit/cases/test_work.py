@@ -23,6 +23,9 @@ from audit.cases.models import (
     CaseVersion,
 )
 from audit.models import AuditRecord
+from audit.retention import holds
+from audit.review import flags, hooks
+from audit.review.models import ReviewItem
 from tenants import clock
 from tenants.access import Actor, NotVisible
 from tenants.errors import Refused
@@ -550,3 +553,48 @@ class TestKeeping:
         for name in tables:
             rows = str(owner.execute(f'SELECT t::text FROM "{name}" AS t').fetchall())
             assert canary not in rows and canary.encode().hex() not in rows, name
+
+
+class TestEscalation:
+    def test_an_escalated_flag_opens_a_case_about_its_record(
+        self, acme: Company, officer: Actor, second_officer: Actor, asked: UUID
+    ) -> None:
+        raised = flags.raise_flag(
+            actor=officer, request_id=asked, source="hand", severity="high", reason="Look at this."
+        )
+        with tenant_scope(acme.tenant.pk):
+            item = ReviewItem.objects.get(pk=raised.item_id)
+            case_id = hooks.escalate(actor=officer, item=item, reason="It goes on.")
+            view = selectors.open_one(officer, case_id)
+        assert [linked.request_id for linked in view.records] == [asked]
+        assert (view.version.severity, view.summary) == ("high", "It goes on.")
+        assert view.timeline[0].detail["flag"] == str(item.pk)
+        assert [(member.user_id, member.role) for member in view.members] == [(officer.user_id, "lead")]
+
+    def test_nobody_escalates_what_is_about_themselves(self, acme: Company, officer: Actor) -> None:
+        own = ask(officer)
+        with tenant_scope(acme.tenant.pk):
+            item = ReviewItem(request_id=own, rank=1)
+            refused("own_record", lambda: hooks.escalate(actor=officer, item=item, reason="x"))
+
+
+class TestHolds:
+    def test_what_joins_is_held_for_the_case_and_stays_so_when_it_leaves(
+        self, officer: Actor, case: Case, asked: UUID
+    ) -> None:
+        with tenant_scope(officer.tenant_id):
+            assert [held.summary.id for held in holds.of(officer, case.pk)] == [asked]
+        opening.unlink_record(actor=officer, case_id=case.pk, request_id=asked, reason="Not his.")
+        with tenant_scope(officer.tenant_id):
+            assert [held.summary.id for held in holds.of(officer, case.pk)] == [asked]
+
+    def test_what_cannot_be_held_does_not_join(
+        self, officer: Actor, asked: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(**_: object) -> None:
+            raise Refused("gone", "gone")
+
+        monkeypatch.setattr(holds, "place", refuse)
+        refused("gone", lambda: open_case(officer, asked))
+        with tenant_scope(officer.tenant_id):
+            assert not Case.objects.exists()
