@@ -340,8 +340,8 @@ class _Run:
         for content in self._open([(day_of(each.request_id), each.request_id) for each in unknown]):
             self._opened[content.record.id] = content
         for place in unknown:
-            if content := self._opened.get(place.request_id):
-                self._opened[place.request_id] = content._replace(columns=_as_indexed(content.columns, place))
+            if known := self._opened.get(place.request_id):
+                self._opened[place.request_id] = known._replace(columns=_as_indexed(known.columns, place))
         found = [
             (place, self._opened[place.request_id]) for place in places if place.request_id in self._opened
         ]

@@ -6,6 +6,7 @@ done nothing, and until it is committed searches find the record on the list.
 
 import logging
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -61,10 +62,10 @@ def index_batch(tenant_id: UUID, size: int = BATCH) -> int:
                 return 0
             cursor.execute(_TAKE, [size])
             taken = cursor.fetchall()
-        rows = _rows(tenant_id, list(contents(taken)))
-        for day in {row[0] for row in rows}:
+        found = list(contents(taken))
+        for day in {content.record.day for content in found}:
             ensure_partition(day)
-        _insert(rows)
+        _insert(_rows(tenant_id, found))
     return len(taken)
 
 
@@ -81,7 +82,7 @@ def forget(day: date) -> int:
         return cursor.fetchone()[0]
 
 
-def entry(content: Content, hasher: Hasher | None) -> tuple[object, ...]:
+def entry(content: Content, hasher: Hasher | None) -> tuple[Any, ...]:
     """The row of a record, in the order of COLUMNS; without a hasher, as when its key is gone, found by no word."""
     record, columns = content.record, content.columns
     words: set[str] = hashing.column_tokens(columns)
@@ -109,7 +110,7 @@ def entry(content: Content, hasher: Hasher | None) -> tuple[object, ...]:
     return tuple(values[name] for name in COLUMNS)
 
 
-def _rows(tenant_id: UUID, found: list[Content]) -> list[tuple[object, ...]]:
+def _rows(tenant_id: UUID, found: list[Content]) -> list[tuple[Any, ...]]:
     hashers: dict[tuple[Keeping, date], Hasher | None] = {}
     rows = []
     for content in found:
@@ -130,7 +131,7 @@ def _hasher(tenant_id: UUID, keeping: Keeping, day: date) -> Hasher | None:
         return None
 
 
-def _insert(rows: list[tuple[object, ...]]) -> None:
+def _insert(rows: list[tuple[Any, ...]]) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(
             f"INSERT INTO audit_search_entry ({', '.join(COLUMNS)}) VALUES ({', '.join(['%s'] * len(COLUMNS))}) "

@@ -162,6 +162,12 @@ class Text:
         return tokens.compounds(self.normalised)
 
     @cached_property
+    def _places(self) -> list[tuple[str, int, int]]:
+        """Each unit and compound with where it stands."""
+        found = [(unit.text, unit.start, unit.end) for unit in self.units]
+        return found + [(each.text, each.start, each.end) for each in self.compounds]
+
+    @cached_property
     def words(self) -> frozenset[str]:
         return frozenset(tokens.words(self.normalised))
 
@@ -169,11 +175,9 @@ class Text:
         """Where a term stands: [start, end) in the normalised text."""
         match term:
             case Word(text):
-                yield from (each[1:3] for each in (*self.units, *self.compounds) if each.text == text)
+                yield from ((start, end) for found, start, end in self._places if found == text)
             case Prefix(text):
-                yield from (
-                    each[1:3] for each in (*self.units, *self.compounds) if each.text.startswith(text)
-                )
+                yield from ((start, end) for found, start, end in self._places if found.startswith(text))
             case Phrase():
                 yield from self._phrases(term)
 
