@@ -108,7 +108,7 @@ def _fill(tenant_id: UUID, owner_url: str, count: int) -> None:
     print(f"filled in {time.perf_counter() - began:.0f} s", flush=True)
     began = time.perf_counter()
     sequencer.BATCH = BATCH
-    sequencer.extend(tenant_id)
+    sequencer.extend(tenant_id, sign_now=True)
     seconds = time.perf_counter() - began
     print(f"sequenced in {seconds:.1f} s ({count / seconds:,.0f} a second)", flush=True)
     with psycopg.connect(owner_url, autocommit=True) as owner:

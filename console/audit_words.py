@@ -3,6 +3,7 @@
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from audit.tree.anchors import Refusal
 from audit.tree.verification import Code, WitnessState
 
 _FINDINGS: dict[Code, str | Promise] = {
@@ -24,6 +25,18 @@ _FINDINGS: dict[Code, str | Promise] = {
     Code.REFUSED: _("The witness refuses the newest checkpoint."),
 }
 
+_REFUSALS: dict[Refusal, str | Promise] = {
+    Refusal.UNKNOWN_KEY: _("The witness does not know the key that signed this checkpoint."),
+    Refusal.UNKNOWN_LOG: _("The witness does not know this log."),
+    Refusal.REPLACED: _("The witness has seen another log of the same size: entries were replaced."),
+    Refusal.ALTERED: _(
+        "What the witness has seen is not the beginning of this log: entries were altered or removed."
+    ),
+    Refusal.CUT: _("The witness has seen more entries than the log has: it was cut."),
+    Refusal.OTHER_SIGNER: _("The witness's answer is not signed with the key that we know as its."),
+    Refusal.OTHER: _("The witness answered something that we do not understand."),
+}
+
 _WITNESS: dict[WitnessState, str | Promise] = {
     WitnessState.AGREES: _("The witness has seen the same log."),
     WitnessState.DIFFERS: _("The witness has seen another log."),
@@ -35,7 +48,14 @@ _WITNESS: dict[WitnessState, str | Promise] = {
 def finding_words(code: str, seq: int | None, detail: str = "") -> str:
     """A finding as a sentence, with what is known beside it."""
     said = str(_FINDINGS[Code(code)]) % {"seq": "?" if seq is None else seq}
+    if code == Code.REFUSED:
+        detail = refusal_words(detail)
     return f"{said} {detail}".strip()
+
+
+def refusal_words(why: str) -> str:
+    """Why the witness refused a head."""
+    return str(_REFUSALS[Refusal(why)])
 
 
 def witness_words(state: str) -> str:

@@ -13,12 +13,12 @@ import socket
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from audit.tree import merkle
 from audit.tree.notes import BadNote, Checkpoint, Note, Verifier, signed
@@ -33,8 +33,24 @@ class Away(Exception):
     """The anchor does not answer; what was to be laid down waits."""
 
 
+class Refusal(StrEnum):
+    """Why an anchor does not accept a head."""
+
+    UNKNOWN_KEY = "unknown_key"
+    UNKNOWN_LOG = "unknown_log"
+    REPLACED = "replaced"  # It has seen another head of this size.
+    ALTERED = "altered"  # What it has seen is not the beginning of this log.
+    CUT = "cut"  # It has seen more than there is.
+    OTHER_SIGNER = "other_signer"  # Its answer is not signed with its key.
+    OTHER = "other"
+
+
 class Refused(Exception):
-    """The anchor does not accept this head, for the reason that the message gives. Somebody must look."""
+    """The anchor does not accept this head. Somebody must look."""
+
+    def __init__(self, why: Refusal, detail: str = "") -> None:
+        super().__init__(f"{why} {detail}".strip())
+        self.why = why
 
 
 class Anchor(Protocol):
@@ -82,16 +98,13 @@ class Witness:
             # The witness has seen another head last than we know of, as after an answer that got lost.
             theirs = int(answer)
             if theirs > head.size:
-                raise Refused(
-                    _("The witness has seen %(theirs)s entries, but the log has only %(ours)s: it was cut.")
-                    % {"theirs": theirs, "ours": head.size}
-                )
+                raise Refused(Refusal.CUT, f"{theirs} seen, {head.size} there")
             status, answer = self._add(note, head.size, theirs, subtree)
         if status == 200:
             return self._own_line(note, answer)
         if status >= 500:
             raise Away(f"the witness answers {status}")
-        raise Refused(_REASONS.get(status, _("The witness answered %(status)s.")) % {"status": status})
+        raise Refused(_REASONS.get(status, Refusal.OTHER), str(status))
 
     def head(self, origin: str) -> str | None:
         status, answer = self._ask("GET", f"/{hashlib.sha256(origin.encode()).hexdigest()}/checkpoint")
@@ -115,7 +128,7 @@ class Witness:
                 continue
             if verifier is not None and cosigned.signed_by(verifier):
                 return line
-        raise Refused(_("The witness's answer is not signed with the key that we know as its."))
+        raise Refused(Refusal.OTHER_SIGNER)
 
     def _ask(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
         try:
@@ -157,8 +170,8 @@ class _SocketConnection(http.client.HTTPConnection):
 
 
 _REASONS = {
-    403: "The witness does not know the key that signed this head.",
-    404: "The witness does not know this log.",
-    409: "The witness has seen another log of the same size: entries were replaced.",
-    422: "What the witness has seen is not the beginning of this log: entries were altered or removed.",
+    403: Refusal.UNKNOWN_KEY,
+    404: Refusal.UNKNOWN_LOG,
+    409: Refusal.REPLACED,
+    422: Refusal.ALTERED,
 }

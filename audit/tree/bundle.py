@@ -240,7 +240,8 @@ class _Writer:
                 kept = _live(live, end, chunks.get(row.request_id, []))
             elif _keeper is not None:
                 kept = _keeper(self._actor, row.request_id)
-            if kept is None and live is not None and end is not None:  # Erased: what is left is its metadata.
+            if kept is None and live and end and leaf.digest(live, end) == bytes(row.hash):
+                # Erased: what is left is its metadata, as long as that was not changed, too.
                 kept = Kept(leaf.metadata(live, end), bytes(end.ciphertext_digest), None, None)
             yield self._described(row, kept, sealed)
 

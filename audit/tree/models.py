@@ -132,7 +132,7 @@ class Checkpoint(LogModel):
 
 
 class Anchoring(LogModel):
-    """What came of laying a head down elsewhere. signature: the witness's line; detail: why it was refused."""
+    """What came of laying a head down elsewhere. signature: the witness's line; detail: why it was refused, one of anchors.Refusal."""
 
     class Outcome(models.TextChoices):
         ACCEPTED = "accepted"

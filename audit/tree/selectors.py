@@ -53,7 +53,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
-    """What must not be. late: closed records without a place after a minute. refusals: why the witness refused."""
+    """What must not be. late: closed records without a place after a minute. refusals: why the witness refused (anchors.Refusal)."""
 
     late: int
     refusals: list[str]

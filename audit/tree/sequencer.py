@@ -5,13 +5,14 @@ done under a lock a tenant, in one order for all processes. Whatever ends in the
 places and the emptied outbox are committed together, and a head is handed over only once it is committed.
 """
 
+import itertools
 import logging
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import Error, connection
+from django.db import connection
 from django.db.models import Max
 
 from audit.models import AuditRecord
@@ -29,6 +30,9 @@ from tenants.scope import tenant_scope
 logger = logging.getLogger(__name__)
 
 BATCH = 2000
+MOST_BATCHES = (
+    10  # In one run of the worker: the others' logs wait no longer for one that has much to make up for.
+)
 SIGN_EVERY = timedelta(seconds=10)
 SIGN_LEAVES = 256
 
@@ -50,27 +54,29 @@ def extend_all() -> None:
     for tenant_id in Tenant.objects.order_by("pk").values_list("pk", flat=True):
         try:
             extend(tenant_id)
-        except (Error, stored.Broken):
+        except Exception:
             logger.exception("the log of tenant %s could not be extended", tenant_id)
 
 
 def extend(tenant_id: UUID, *, sign_now: bool = False) -> None:
-    """Give what waits its place, sign a head when it is time (or sign_now), hand it to the witness.
+    """Give what waits its place, sign a head when it is time, hand it to the witness.
+
+    sign_now: all that waits, however much that is, and a head over it at once.
 
     Call outside of transactions: a head that is not committed must not become known. Raises DatabaseError, Broken.
     """
     if connection.in_atomic_block and not connection.atomic_blocks[-1]._from_testcase:  # type: ignore[attr-defined]
         raise RuntimeError("a log is extended outside of transactions")
     _look_for_lost(tenant_id)
-    _sequence(tenant_id)
+    _sequence(tenant_id, None if sign_now else MOST_BATCHES)
     _sign(tenant_id, sign_now)
     _lay_down(tenant_id)
     _measure(tenant_id)
 
 
-def _sequence(tenant_id: UUID) -> None:
+def _sequence(tenant_id: UUID, most: int | None) -> None:
     after: _Waiting | None = None
-    while True:
+    for _ in itertools.count() if most is None else range(most):
         with tenant_scope(tenant_id):
             _lock(tenant_id, "log")
             waiting = _waiting(after)
@@ -175,7 +181,7 @@ def _lay_down(tenant_id: UUID) -> None:
                 if laid.filter(size=newest.size).exists():
                     continue
                 logger.error("ALARM: the head of tenant %s was refused: %s", tenant_id, error)
-                result = Anchoring(outcome=Anchoring.Outcome.REFUSED, detail=str(error))
+                result = Anchoring(outcome=Anchoring.Outcome.REFUSED, detail=error.why)
             result.id, result.tenant_id, result.anchor, result.size = (
                 uuid7(),
                 tenant_id,

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Max
 
 from audit.tree import anchors, merkle, metrics, recomputed, selectors, signing, statements, stored
 from audit.tree.models import Anchoring, Checkpoint, Leaf, Node, Pending, Statement
@@ -119,7 +120,9 @@ def verify(tenant_id: UUID, progress: Progress = lambda done, total: None) -> Re
     What is appended meanwhile is left to the next verification. Raises DatabaseError.
     """
     report = Report()
-    # In this order, for the log grows meanwhile: what the witness has seen must be there in what is read after.
+    # In this order, for the log grows meanwhile: the witness has seen what we know of, and what it has seen is there.
+    with tenant_scope(tenant_id):
+        laid = _laid_down()
     witness = _ask_witness(tenant_id, report)
     with tenant_scope(tenant_id):
         heads = _heads(tenant_id, report)
@@ -129,7 +132,7 @@ def verify(tenant_id: UUID, progress: Progress = lambda done, total: None) -> Re
     walk.run(progress)
     with tenant_scope(tenant_id):
         _compare_heads(report, walk, heads)
-        _compare_witness(report, walk, witness)
+        _compare_witness(report, walk, witness, laid)
         _kept_hashes(report, walk)
         _told(report, walk)
         _what_waits(report, total, heads)
@@ -273,14 +276,20 @@ def _compare_heads(report: Report, walk: _Walk, heads: Iterable[tuple[int, bytes
             report.add(Finding(Code.ROOT, size))
 
 
-def _compare_witness(report: Report, walk: _Walk, head: Head | None) -> None:
+def _laid_down() -> int:
+    """The size of the largest head that the witness signed, as the database has it."""
+    accepted = Anchoring.objects.filter(anchor=anchors.WITNESS, outcome=Anchoring.Outcome.ACCEPTED)
+    return accepted.aggregate(largest=Max("size"))["largest"] or 0
+
+
+def _compare_witness(report: Report, walk: _Walk, head: Head | None, laid: int) -> None:
     if head is None:
-        was_laid = Anchoring.objects.filter(
-            anchor=anchors.WITNESS, outcome=Anchoring.Outcome.ACCEPTED
-        ).exists()
-        if report.witness == WitnessState.EMPTY and was_laid:
+        if report.witness == WitnessState.EMPTY and laid:
             report.witness = WitnessState.DIFFERS
             report.add(Finding(Code.WITNESS_FORGOT))
+    elif head.size < laid:
+        report.witness = WitnessState.DIFFERS
+        report.add(Finding(Code.WITNESS_FORGOT, head.size))
     elif head.size > walk.total:
         report.witness = WitnessState.DIFFERS
         report.add(Finding(Code.WITNESS_AHEAD, head.size))

@@ -3,9 +3,11 @@
 import argparse
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from audit.tree import anchors, signing
+from console import environment
 from tenants.models import Tenant
 
 
@@ -22,3 +24,9 @@ class Command(BaseCommand):
         for each in tenants.order_by("slug"):
             self.stdout.write(f"{each.slug}\t{signing.verifier(each.pk)}")
         self.stdout.write(f"witness\t{anchors.witness_verifier() or 'none yet: start Custos once'}")
+        known = (
+            f"--log-name {settings.AUDIT_LOG_NAME} --log-key {environment.log_public_key(settings.VAR_DIR)}"
+        )
+        self.stdout.write(
+            f"To run a witness elsewhere: python -m audit.witness --state FOLDER --port PORT {known}"
+        )

@@ -14,7 +14,7 @@ from audit import selectors as records
 from audit.tree import anchors, checks, merkle, selectors, signing, stored
 from audit.tree.models import Check, Checkpoint
 from audit.tree.verification import WitnessState
-from console.audit_words import finding_words, witness_words
+from console.audit_words import finding_words, refusal_words, witness_words
 from console.pages.labels import State
 from console.tasks import check_log
 from console.tenancy import TenantRequest, tenant_view
@@ -38,6 +38,7 @@ def page(request: TenantRequest) -> HttpResponse:
         "newest": newest,
         "witnessed": witnessed if witnessed and witnessed.witnessed else None,
         "alarms": alarms,
+        "refusals": [refusal_words(why) for why in alarms.refusals],
         "is_waiting": alarms.unanchored_s > selectors.LATE_AFTER.total_seconds(),
         "witness_is_known": anchors.witness_verifier() is not None,
         "keys": _keys(request),
