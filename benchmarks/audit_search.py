@@ -170,7 +170,8 @@ def _fill_day(task: tuple[UUID, str, Day]) -> int:
         owner.execute("SET synchronous_commit = off")
         owner.execute(f"DROP TABLE IF EXISTS filling_{suffix}")
         owner.execute(
-            f"CREATE TABLE filling_{suffix} (LIKE audit_search_entry INCLUDING ALL EXCLUDING INDEXES)"
+            f"CREATE TABLE filling_{suffix} (LIKE audit_search_entry INCLUDING ALL EXCLUDING INDEXES) "
+            "WITH (toast_tuple_target = 8160)"
         )
         for rows in _blocks(tenant_id, day):
             with owner.cursor() as cursor:
