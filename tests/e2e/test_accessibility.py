@@ -20,7 +20,7 @@ PAGES = {
         "/account/authenticator/",
         "/account/passkeys/add/",
     ],
-    "reviewer@acme-bank.example": ["/t/acme-bank/audit/"],
+    "reviewer@acme-bank.example": ["/t/acme-bank/audit/", "/t/acme-bank/audit/saved/"],
     "admin@acme-bank.example": [
         "/t/acme-bank/administration/people/",
         "/t/acme-bank/administration/people/import/",
