@@ -11,6 +11,7 @@ from uuid import UUID
 
 from audit.models import AuditRecord
 from audit.record import REQUESTS, record_event
+from audit.review import people
 from audit.review.flags import flagging_actor, raise_flag
 from audit.review.models import Severity, Source
 from audit.search import engine, saved
@@ -19,9 +20,9 @@ from audit.search.saved import Saved
 from audit.search.saved_search import SavedSearch
 from audit.selectors import first_id_at
 from tenants import clock
-from tenants.access import Actor, NotVisible, actor_for_user
+from tenants.access import Actor, NotVisible
 from tenants.ids import day_of
-from tenants.models import Tenant, User
+from tenants.models import Tenant
 from tenants.roles import AUDIT_READ, REVIEW_WORK
 from tenants.scope import tenant_scope
 
@@ -64,10 +65,8 @@ def _look(tenant: Tenant, saved_id: UUID, owner_id: UUID) -> int:
 
 
 def _owner(tenant: Tenant, owner_id: UUID) -> Actor:
-    user = User.objects.filter(pk=owner_id).first()
-    if user is None:
-        raise NotVisible("owner")
-    actor = actor_for_user(user=user, tenant_slug=tenant.slug)
+    with tenant_scope(tenant.pk):
+        actor = people.on_behalf_of(tenant, owner_id)
     if not (actor.can(AUDIT_READ) and actor.can(REVIEW_WORK)):
         raise NotVisible(REVIEW_WORK)
     return actor

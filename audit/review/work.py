@@ -15,10 +15,10 @@ from audit.review import access, flags, hooks, people, queues, rules, steps
 from audit.review.deeds import deed
 from audit.review.models import Deed, Outcome, ReviewItem, ReviewStep, Source, State
 from tenants import clock
-from tenants.access import Actor, NotVisible, actor_for_user
+from tenants.access import Actor, NotVisible
 from tenants.actors import system_actor
 from tenants.errors import Refused
-from tenants.models import Tenant, User
+from tenants.models import Tenant
 from tenants.scope import tenant_scope
 
 logger = logging.getLogger(__name__)
@@ -304,7 +304,7 @@ def _settle(tenant: Tenant, item_id: UUID) -> bool:
             if item.state != State.DECIDED or item.takes_effect is None or item.takes_effect > clock.now():
                 return False
             escalates = item.outcome == Outcome.ESCALATE
-            close(_decider(tenant, item) if escalates else custos, item)
+            close(people.on_behalf_of(tenant, item.decided_by_id) if escalates else custos, item)
             steps.add(custos, item, Deed.TOOK_EFFECT, outcome=item.outcome)
         return True
     except (NotVisible, Refused) as error:
@@ -320,10 +320,3 @@ def _settle(tenant: Tenant, item_id: UUID) -> bool:
     except Exception:
         logger.exception("the decision on review item %s could not take effect; it is tried again", item_id)
         return False
-
-
-def _decider(tenant: Tenant, item: ReviewItem) -> Actor:
-    user = User.objects.filter(pk__in=[item.decided_by_id]).first()
-    if user is None:
-        raise NotVisible("reviewer")
-    return actor_for_user(user=user, tenant_slug=tenant.slug)

@@ -14,7 +14,7 @@ from audit.search.asked import Asked
 from audit.search.saved import Saved
 from tenants import clock
 from tenants.access import Actor
-from tenants.models import Membership
+from tenants.models import Membership, TenantSettings
 from tenants.scope import tenant_scope
 from tests.audit.conftest import generation
 from tests.conftest import Company
@@ -32,6 +32,9 @@ def watch(member: Actor, reviewer: Actor) -> Saved:
 def test_new_hits_are_flagged_once_and_old_ones_are_not(watch: Saved, member: Actor, acme: Company) -> None:
     hit = generation(member, texts=("New smurfing.",)).request_id
     generation(member, texts=("Something else.",))
+    with tenant_scope(acme.tenant.pk):
+        # The worker comes from no network at all.
+        TenantSettings.objects.update_or_create(defaults={"networks": ["192.0.2.0/24"]})
     assert [watches.look(acme.tenant), watches.look(acme.tenant)] == [1, 0]
     with tenant_scope(acme.tenant.pk):
         assert list(ReviewItem.objects.values_list("request_id", flat=True)) == [hit]

@@ -20,7 +20,7 @@ from audit.review.models import Deed, Outcome, ReviewItem, ReviewStep, Severity,
 from tenants import clock
 from tenants.access import Actor, NotVisible
 from tenants.errors import Refused
-from tenants.models import Membership, User
+from tenants.models import Membership, TenantSettings, User
 from tenants.scope import tenant_scope
 from tests.audit.conftest import generation
 from tests.conftest import Company
@@ -329,6 +329,8 @@ class TestTwoPeople:
             item = ReviewItem.objects.select_related("queue").get()
             item.queue.seconds_escalations = False
             item.queue.save()
+            # What the worker does later comes from no network at all.
+            TenantSettings.objects.update_or_create(defaults={"networks": ["192.0.2.0/24"]})
 
 
 class TestMeanwhile:
