@@ -23,6 +23,7 @@ from audit.search import engine
 from audit.search.asked import Asked
 from audit.selectors import ReasonRequired, RecordView
 from audit.tree import bundle as tree_bundle
+from audit.tree.stored import Broken
 from tenants.access import Actor, require
 from tenants.actors import refreshed
 from tenants.roles import AUDIT_EXPORT, AUDIT_READ
@@ -68,6 +69,10 @@ _BATCH = 100
 _ID_BYTES = 16
 # Named one by one in the record of the export up to here; beyond, the filters and the number tell.
 _NAMED_MOST = 1000
+
+
+class Unprovable(Exception):
+    """The log does not prove what was to be exported with proof; the message says where to look."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +150,22 @@ def record(
     )
 
 
-def bundle(export: Export, file: IO[bytes], *, reason: str, client_address: str = "") -> None:
-    """Write the bundle with proof, which records the export itself. Outside of transactions; raises AuditUnavailable."""
-    tree_bundle.write(
-        file, actor=export.actor, request_ids=export.ids(), reason=reason, client_address=client_address
-    )
+def bundle(
+    export: Export, asked: Asked | None, file: IO[bytes], *, reason: str, client_address: str = ""
+) -> None:
+    """Write the bundle with proof, which records the export itself. Outside of transactions.
+
+    asked: what was searched for, where it is all of that. Raises AuditUnavailable, Unprovable, NotVisible.
+    """
+    told = asked.told() if asked else None
+    wanted: dict[str, Any] = {"request_ids": export.ids(), "asked": told, "client_address": client_address}
+    try:
+        tree_bundle.write(file, actor=export.actor, reason=reason, **wanted)
+    except Broken as error:
+        message = _(
+            "The log cannot prove these records now. Look at the Proof page before you export with proof."
+        )
+        raise Unprovable(message) from error
 
 
 def matching(actor: Actor, asked: Asked) -> Iterator[UUID]:

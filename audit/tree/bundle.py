@@ -101,9 +101,11 @@ def write(
     reason: str,
     client_address: str = "",
     confined_to: UUID | None = None,
+    asked: dict[str, Any] | None = None,
 ) -> Manifest:
     """Write a bundle of these records to `file`, after recording that this actor exports them and why.
 
+    asked: what was searched for, where these are all that was found; it is recorded with the export.
     confined_to: the case it is for; those outside of it do not see that there was such an export. Call outside of
     transactions. Raises NotVisible (without audit.export, or when one of them is not there for this actor),
     ReasonRequired, AuditUnavailable when the export cannot be recorded, Broken when the log is.
@@ -125,6 +127,7 @@ def write(
             "reason": reason,
             "records": len(wanted),
             "record_ids": [str(each) for each in wanted[:_NAMED]],
+            **({"asked": asked} if asked else {}),
         },
         subject_id=wanted[0] if len(wanted) == 1 else None,
         client_address=client_address,

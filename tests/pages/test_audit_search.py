@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -398,6 +399,32 @@ class TestExport:
             Membership.objects.filter(user=acme.reviewer).update(role="member")
         with pytest.raises(NotVisible):
             chosen.read(batch)
+
+    def test_with_proof_is_a_bundle_of_the_same_records(
+        self, acme: Company, said: list[str], reviewer_browser: Client
+    ) -> None:
+        answer = self.export(reviewer_browser, "proof", s=self.asked(reviewer_browser))
+        with zipfile.ZipFile(io.BytesIO(body(answer))) as archive:
+            rows = [json.loads(line) for line in archive.read("records.jsonl").splitlines()]
+        assert {row["request_id"] for row in rows} == set(said[:2])
+        (event,) = events(acme, export.EXPORT)
+        assert (event["records"], event["asked"]) == (2, {"text": SECRET})
+
+    def test_with_proof_holds_so_many_records_at_most(
+        self, acme: Company, said: list[str], reviewer_browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("console.pages.audit.export.PROOF_MOST", 1)
+        answer = self.export(reviewer_browser, "proof", s=self.asked(reviewer_browser))
+        assert answer.status_code == 422 and "Narrow the search" in answer.text
+        assert events(acme, export.EXPORT) == []
+
+    def test_with_proof_gives_nothing_that_could_not_be_recorded(
+        self, said: list[str], reviewer_browser: Client
+    ) -> None:
+        reference = self.asked(reviewer_browser)
+        with patch("audit.tree.bundle.record.record_event", side_effect=AuditUnavailable):
+            answer = self.export(reviewer_browser, "proof", s=reference)
+        assert answer.status_code == 302
 
     def test_tells_of_content_that_is_gone(self, acme: Company, reviewer_browser: Client, owner: Any) -> None:
         old = generation(acme.actor(acme.member), request_id=id_at(clock.now() - timedelta(days=1)))

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -33,7 +33,7 @@ from console.pages.audit.saved import summary
 from console.pages.listing import inert, selected
 from console.tenancy import TenantRequest, tenant_view
 from tenants import clock
-from tenants.actors import require
+from tenants.actors import NotVisible, require
 from tenants.database import in_database
 from tenants.roles import AUDIT_EXPORT, AUDIT_READ
 
@@ -67,9 +67,10 @@ class ExportForm(PageForm):
 class _Chosen(HttpResponse):
     """What the form decided on: a bundle, which is written outside of the form's transaction."""
 
-    def __init__(self, export: Export, reason: str) -> None:
+    def __init__(self, export: Export, asked: Asked | None, reason: str) -> None:
         super().__init__(status=500)  # Never sent.
         self.export = export
+        self.asked = asked
         self.reason = reason
 
 
@@ -132,7 +133,7 @@ def _answer(
         return None
     sealing.keep_reason(request, reason)
     if wanted == "proof":
-        return _Chosen(export, reason)
+        return _Chosen(export, None if chosen else asked, reason)
     exports.record(export, asked, chosen, form=wanted, reason=reason, client_address=_address(request))
     return _file(request, wanted, export.count, (_csv if wanted == "csv" else _json_lines)(export))
 
@@ -141,14 +142,16 @@ def _bundle(request: TenantRequest, chosen: _Chosen) -> HttpResponseBase:
     """The bundle as a file. Whatever hinders it is told on the page that one came from."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 (closed when it is sent)
     try:
-        exports.bundle(chosen.export, file, reason=chosen.reason, client_address=_address(request))
-    except AuditUnavailable:
+        address = _address(request)
+        exports.bundle(chosen.export, chosen.asked, file, reason=chosen.reason, client_address=address)
+    except (AuditUnavailable, exports.Unprovable) as error:
         file.close()
-        messages.error(request, _UNRECORDED)
+        is_unprovable = isinstance(error, exports.Unprovable)
+        messages.error(request, str(error) if is_unprovable else _UNRECORDED)
         return redirect(_back(request))
-    except BaseException:
+    except NotVisible as error:  # It went, or the right to it did, since it was chosen.
         file.close()
-        raise
+        raise Http404 from error
     finally:
         chosen.export.close()
     return _file(request, "proof", chosen.export.count, _pieces(file))
