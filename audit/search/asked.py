@@ -74,6 +74,11 @@ class Asked:
         except OverflowError as error:  # The day after the last one.
             raise ValueError(str(error)) from error
 
+    @property
+    def is_search(self) -> bool:
+        """Whether the engine must look, so that it takes a reason; else a list of plain columns tells."""
+        return bool(self.text or self.rule or self.risk)
+
     def filters(self, now: datetime | None = None) -> RecordFilters:
         """As of now. Raises ValueError for a time, number or id that is none."""
         since, until = self.span(now)

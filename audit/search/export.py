@@ -170,7 +170,7 @@ def bundle(
 
 def matching(actor: Actor, asked: Asked) -> Iterator[UUID]:
     """The ids of all records that are asked for, in order; inside the tenant's scope."""
-    if asked.text or asked.rule or asked.risk:
+    if asked.is_search:
         return engine.iterate(actor, asked.search())
     return selectors.ids(actor, asked.filters(), oldest_first=asked.sort == "oldest")
 

@@ -27,8 +27,8 @@ class Neighbours(NamedTuple):
 
 def neighbours(actor: Actor, asked: Asked, request_id: UUID) -> Neighbours:
     """None for an order that is not one of time, and where the search cannot be run any more."""
-    find = _searched if asked.text else _listed
-    if asked.sort == Sort.TOKENS or (asked.text and not actor.can(AUDIT_READ)):
+    find = _searched if asked.is_search else _listed
+    if asked.sort == Sort.TOKENS or (asked.is_search and not actor.can(AUDIT_READ)):
         return Neighbours(None, None)
     try:
         newer = find(actor, asked, request_id, oldest_first=True)

@@ -56,12 +56,14 @@ def _posted(request: TenantRequest) -> HttpResponse:
     values.pop(values.get("drop", ""), None)
     if not request.actor.can(AUDIT_READ):
         values.pop("text", None)
+    if not values.get("text", "").strip() and values.get("sort") == Sort.TOKENS:
+        values.pop("sort")  # A list is in order of time.
     reason = values.get("reason", "").strip()
     form = SearchForm(Asked.of(values), reason=reason)
     if not form.is_valid():
         return _page(request, form, Asked.of(values), {"state": "invalid"}, status=422)
     asked = form.cleaned()
-    if asked.text and not reason:
+    if asked.is_search and not reason:
         form.add_error("reason", _("State a reason. It is kept with the record of this search."))
         return _page(request, form, asked, {"state": "reason"}, status=422)
     if reason:
@@ -107,9 +109,9 @@ def _found(request: TenantRequest, form: SearchForm, asked: Asked) -> dict[str, 
     if not form.is_valid():
         return {"state": "invalid"}
     asked = form.cleaned()
-    if asked.text and not request.actor.can(AUDIT_READ):
+    if asked.is_search and not request.actor.can(AUDIT_READ):
         return {"state": "lost"}
-    if asked.text:
+    if asked.is_search:
         return _searched(request, form, asked)
     return _listed(request, asked)
 
