@@ -58,9 +58,11 @@ bench-peers: $(RUN_STAMP) ## Measure the inference server and others in turn (ov
 	@$(BIN)/python -m benchmarks.serving --ours bf16,int8,bf16-drafts --rounds 3 \
 		--against vllm,llama-q8_0,llama-bf16,generate,generate-static,transformers-serve
 
-soak: $(RUN_STAMP) assets ## Ten minutes of load while parts are killed; then 500 times access lost in mid-answer
+soak: $(RUN_STAMP) $(DEV_STAMP) assets ## Ten minutes of load while parts are killed; 500 times access lost in mid-answer; 11,000 tamperings
 	@$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.revocation
+	# 10,000 tamperings with bundles and 1,000 with the database.
+	CUSTOS_TAMPERINGS=1000 $(BIN)/python -m pytest tests/audit/tree --timeout 7200 -k tampering
 
 messages: $(RUN_STAMP) system-tools ## Collect the strings to translate into locale/
 	@$(BIN)/python manage.py makemessages --all --no-location --no-wrap --ignore 'node_modules' --ignore '.venv' --ignore 'var'
