@@ -128,7 +128,6 @@ def write(
             "records": len(wanted),
             "record_ids": [str(each) for each in wanted[:_NAMED]],
             **({"asked": asked} if asked else {}),
-            **({"asked": asked} if asked else {}),
         },
         subject_id=wanted[0] if len(wanted) == 1 else None,
         client_address=client_address,
