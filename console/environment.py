@@ -153,22 +153,7 @@ def secret(var_dir: Path, name: str, make: Callable[[], str] = lambda: secrets.t
 
     Safe when several processes ask for it first at once: the file appears whole or not at all, and the first one wins.
     """
-    folder = var_dir / "secrets"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / name
-    if not path.exists():
-        handle, temporary = tempfile.mkstemp(dir=folder)  # mode 0600
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(make())
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        finally:
-            os.unlink(temporary)
-    return path.read_text().strip()
+    return _kept(var_dir / "secrets" / name, make)
 
 
 def inference_token(var_dir: Path) -> str:
@@ -184,7 +169,7 @@ def log_name(var_dir: Path) -> str:
     wanted = os.environ.get("CUSTOS_NAME", "")
     if not re.fullmatch(r"[\w.-]{0,100}", wanted, re.ASCII):
         raise InvalidSetting(f"CUSTOS_NAME is {wanted!r}; give a name like custos.bank.example")
-    return secret(var_dir, "audit_log.name", lambda: wanted or f"custos-{secrets.token_hex(4)}")
+    return _kept(var_dir / "log-name", lambda: wanted or f"custos-{secrets.token_hex(4)}")
 
 
 def log_public_key(var_dir: Path) -> str:
@@ -222,6 +207,24 @@ def _written_by_supervisor(var_dir: Path) -> dict[str, str]:
         return json.loads((var_dir / "run" / "environment.json").read_text())
     except (FileNotFoundError, PermissionError, NotADirectoryError):
         return {}
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """What a file of ours says, whoever made it first."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        handle, temporary = tempfile.mkstemp(dir=path.parent)  # mode 0600
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(make())
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(temporary)
+    return path.read_text().strip()
 
 
 def _words(text: str) -> tuple[str, ...]:
