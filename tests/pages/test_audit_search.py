@@ -389,6 +389,14 @@ class TestExport:
         for who in (acme.auditor, acme.member, acme.administrator):
             assert self.export(client_of(who), "csv", selected=said).status_code == 404
 
+    def test_of_a_search_that_cannot_be_read_gives_nothing(
+        self, acme: Company, said: list[str], reviewer_browser: Client, client_of: Callable[[User], Client]
+    ) -> None:
+        reference = self.asked(reviewer_browser)
+        for browser, sent in ((client_of(acme.officer), reference), (reviewer_browser, "nonsense")):
+            assert self.export(browser, "jsonl", s=sent).status_code == 404
+        assert events(acme, export.EXPORT) == []
+
     def test_ends_when_the_right_is_taken_away(self, acme: Company, said: list[str]) -> None:
         actor = acme.actor(acme.reviewer)
         with tenant_scope(acme.tenant.pk):

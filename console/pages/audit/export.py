@@ -9,12 +9,12 @@ import io
 import json
 import tempfile
 from collections.abc import AsyncIterator
-from typing import IO, Any
+from typing import IO, Any, cast
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -75,17 +75,19 @@ class _Chosen(HttpResponse):
 
 
 @require_POST
-def page(request: TenantRequest, slug: str) -> HttpResponseBase:
+def page(request: TenantRequest, slug: str) -> HttpResponse:
     """POST s=… (what is searched for) or selected=<id>…: asks for format and reason. With `confirmed`: the file."""
     answer = _page(request, slug=slug)
     return _bundle(request, answer) if isinstance(answer, _Chosen) else answer
 
 
 @tenant_view(AUDIT_EXPORT)
-def _page(request: TenantRequest) -> HttpResponseBase:
+def _page(request: TenantRequest) -> HttpResponse:
     require(request.actor, AUDIT_READ)
     reference = request.POST.get("s", "")
-    asked = sealing.open_search(request, reference) or Asked()
+    asked = sealing.open_search(request, reference) if reference else Asked()
+    if asked is None:  # Never more than what was asked for.
+        raise NotVisible("search")
     chosen = [] if "all" in request.POST else selected(request, UUID)
     is_confirmed = CONFIRMED in request.POST
     initial = {"format": "csv", "reason": sealing.kept_reason(request)}
@@ -119,7 +121,7 @@ def _page(request: TenantRequest) -> HttpResponseBase:
 
 def _answer(
     request: TenantRequest, form: ExportForm, asked: Asked, chosen: list[UUID]
-) -> HttpResponseBase | None:
+) -> HttpResponse | None:
     """The file, once the export is recorded; None, with the reason in the form, when there is none to give."""
     wanted, reason = form.cleaned_data["format"], form.cleaned_data["reason"]
     export = exports.choose(request.actor, asked, chosen)
@@ -138,7 +140,7 @@ def _answer(
     return _file(request, wanted, export.count, (_csv if wanted == "csv" else _json_lines)(export))
 
 
-def _bundle(request: TenantRequest, chosen: _Chosen) -> HttpResponseBase:
+def _bundle(request: TenantRequest, chosen: _Chosen) -> HttpResponse:
     """The bundle as a file. Whatever hinders it is told on the page that one came from."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 (closed when it is sent)
     try:
@@ -157,12 +159,12 @@ def _bundle(request: TenantRequest, chosen: _Chosen) -> HttpResponseBase:
     return _file(request, "proof", chosen.export.count, _pieces(file))
 
 
-def _file(request: TenantRequest, wanted: str, count: int, body: AsyncIterator[bytes]) -> HttpResponseBase:
+def _file(request: TenantRequest, wanted: str, count: int, body: AsyncIterator[bytes]) -> HttpResponse:
     answer = StreamingHttpResponse(body, content_type=_TYPES[wanted])
     name = f"audit-{request.actor.tenant_slug}-{clock.now():%Y%m%dT%H%M%SZ}.{_ENDINGS[wanted]}"
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     answer.headers["X-Record-Count"] = str(count)
-    return answer
+    return cast(HttpResponse, answer)  # Its body comes in pieces; it is treated as any other.
 
 
 def _address(request: TenantRequest) -> str:

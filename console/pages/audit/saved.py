@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from audit.search import saved as saved_searches
 from audit.search.asked import Asked
 from audit.search.saved import Saved
-from console.pages.administration.forms import FAILED, PageForm, attempt, status_of
+from console.pages.administration.forms import FAILED, Failed, PageForm, attempt, status_of
 from console.pages.audit import filters, sealing
 from console.tenancy import TenantRequest, tenant_view
 from tenants.actors import NotVisible
@@ -49,7 +49,7 @@ def page(request: TenantRequest) -> HttpResponse:
         if form.is_valid():
             wanted = {**form.cleaned_data, "flags": form.cleaned_data["flags"] and actor.can(REVIEW_WORK)}
             saved = attempt(form, lambda: saved_searches.save(actor=actor, asked=asked, **wanted))
-            if saved is not FAILED:
+            if not isinstance(saved, Failed):
                 messages.success(request, _("Saved. You find it beside the list of records."))
                 return redirect(_run(request, saved))
         return _form(request, form, _("Save this search"), reference=request.POST.get("s", ""), asked=asked)
