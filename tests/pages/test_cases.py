@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from io import BytesIO
 from uuid import UUID
+from zipfile import ZipFile
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -13,9 +15,11 @@ from django.test import Client
 
 from audit.cases import decisions, work
 from audit.cases.models import Case
+from audit.models import AuditRecord
 from tenants import clock
 from tenants.access import Actor
 from tenants.models import User
+from tenants.scope import tenant_scope
 from tests.audit.cases.conftest import (
     ANSWER,
     QUESTION,
@@ -272,6 +276,19 @@ class TestOne:
             )
             == 1
         )
+
+    def test_the_export_with_proof_is_known_only_inside(
+        self, browser: Client, acme: Company, case: Case, asked: UUID
+    ) -> None:
+        answer = browser.post(path(case, "report"), {"form": "bundle"})
+        assert answer.headers["Content-Type"] == "application/zip"
+        with ZipFile(BytesIO(answer.content)) as bundle:
+            (line,) = bundle.read("records.jsonl").splitlines()
+        assert json.loads(line)["request_id"] == str(asked)
+        assert "Exported with proof" in browser.get(path(case)).text
+        with tenant_scope(acme.tenant.pk):
+            exports = AuditRecord.objects.filter(kind="audit.export")
+            assert exports.count() == 2 and not exports.exclude(confined_to=case.pk).exists()
 
     def test_it_speaks_chinese(self, browser: Client, case: Case) -> None:
         browser.post("/language/", {"language": "zh-hans", "next": "/"})

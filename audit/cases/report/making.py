@@ -1,4 +1,4 @@
-"""Makes a report, and records its digest inside the case before it is given away. Inside the tenant's scope."""
+"""Makes a report, and records its digest inside the case before it is given away."""
 
 from hashlib import sha256
 from io import BytesIO
@@ -14,9 +14,12 @@ from audit.cases.opening import linked_records
 from audit.cases.readings import record_reading
 from audit.cases.report import lines, pdf
 from audit.cases.report.facts import gather
+from audit.tree import bundle
+from audit.tree.stored import Broken
 from tenants.access import Actor, require
 from tenants.errors import Refused
 from tenants.roles import AUDIT_EXPORT, AUDIT_READ
+from tenants.scope import tenant_scope
 
 FORMS = ("pdf", "jsonl")
 
@@ -29,7 +32,7 @@ class Made(NamedTuple):
 
 
 def make_report(actor: Actor, case_id: UUID, *, form: str, language: str, address: str = "") -> Made:
-    """The report as "pdf" in a language, or "jsonl". Raises NotVisible, Refused, AuditUnavailable.
+    """The report as "pdf" in a language, or "jsonl". Raises NotVisible, Refused, AuditUnavailable. Inside the tenant's scope.
 
     Its SHA-256 stands in an event confined to the case, and so in the log: whoever holds a report can be shown that it is
     the one that was made.
@@ -49,20 +52,33 @@ def make_report(actor: Actor, case_id: UUID, *, form: str, language: str, addres
     return Made(f"case-{facts.case.number}.{form}", media_type, content, digest)
 
 
-def make_bundle(actor: Actor, case_id: UUID) -> Made:
-    """The records of a case with all that proves them, for the verifier. As `make_report`."""
-    from audit.tree import bundle
-
+def make_bundle(actor: Actor, case_id: UUID, *, address: str = "") -> Made:
+    """The records of a case with all that proves them, for the verifier. Outside of transactions. As `make_report`."""
     require(actor, AUDIT_READ)
     require(actor, AUDIT_EXPORT)
-    case = case_of(actor, case_id)
-    request_ids = list(linked_records(case))
+    with tenant_scope(actor.tenant_id):
+        case = case_of(actor, case_id)
+        request_ids = list(linked_records(case))
     if not request_ids:
         raise Refused("no_records", _("No record is in this case yet."))
     file = BytesIO()
-    bundle.write(file, actor=actor, request_ids=request_ids, reason=case.number, confined_to=case.pk)
+    try:
+        bundle.write(
+            file,
+            actor=actor,
+            request_ids=request_ids,
+            reason=case.number,
+            client_address=address,
+            confined_to=case.pk,
+        )
+    except Broken as error:
+        message = _(
+            "The log does not fit together, so nothing can be proven. Tell your platform administrator."
+        )
+        raise Refused("log_broken", message) from error
     content = file.getvalue()
     digest = sha256(content).hexdigest()
     detail = {"sha256": digest, "records": [str(each) for each in request_ids]}
-    record_reading(actor, case, Looked.BUNDLE, detail=detail)
+    with tenant_scope(actor.tenant_id):
+        record_reading(actor, case, Looked.BUNDLE, detail=detail)
     return Made(f"case-{case.number}-proof.zip", "application/zip", content, digest)

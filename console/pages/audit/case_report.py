@@ -1,10 +1,12 @@
 """What is taken from a case: a record's text on the page, its report, and the export with proof."""
 
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
@@ -42,19 +44,41 @@ def record(request: TenantRequest, case_id: UUID, request_id: UUID) -> HttpRespo
     return render(request, "audit/case_record.html", context)
 
 
+@dataclass(frozen=True)
+class _Bundle:
+    """What was asked for: an export with proof, which is written outside of the page's transaction."""
+
+    case_id: UUID
+
+
 @require_POST
 @recorded
-@tenant_view(REVIEW_WORK)
-def report(request: TenantRequest, case_id: UUID) -> HttpResponse:
+def report(request: TenantRequest, slug: str, case_id: UUID) -> HttpResponse:
     """POST form=pdf, jsonl or bundle: a download."""
+    answer = _report(request, slug=slug, case_id=case_id)
+    if not isinstance(answer, _Bundle):
+        return answer
+    actor = request.actor
+    try:
+        made = making.make_bundle(actor, case_id, address=actor.address)
+    except NotVisible as error:
+        raise Http404 from error
+    except Refused as error:
+        messages.error(request, error.message)
+        return redirect("case", actor.tenant_slug, case_id)
+    return as_download(made.name, made.content, made.media_type)
+
+
+@tenant_view(REVIEW_WORK)
+def _report(request: TenantRequest, case_id: UUID) -> Any:
     form, language = request.POST.get("form", ""), request.POST.get("language", "")
     language = language if language in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE
     actor = request.actor
+    case_of(actor, case_id)
+    if form == "bundle":
+        return _Bundle(case_id)
     try:
-        if form == "bundle":
-            made = making.make_bundle(actor, case_id)
-        else:
-            made = making.make_report(actor, case_id, form=form, language=language, address=actor.address)
+        made = making.make_report(actor, case_id, form=form, language=language, address=actor.address)
     except Refused as error:
         messages.error(request, error.message)
         return redirect("case", actor.tenant_slug, case_id)
