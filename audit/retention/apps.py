@@ -7,6 +7,8 @@ class AuditRetentionConfig(AppConfig):
 
     def ready(self) -> None:
         from audit import selectors
-        from audit.retention import departed
+        from audit.retention import departed, holds
+        from audit.tree import bundle
 
         selectors.register(departed)
+        bundle.register(holds.kept)

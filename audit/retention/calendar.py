@@ -17,7 +17,8 @@ from audit.retention import schedule
 from audit.retention.models import Hold, Tombstone
 from audit.retention.schedule import Amount, Day
 from audit.tree import selectors
-from tenants.actors import Actor, require
+from audit.tree.models import Statement
+from tenants.actors import Actor, NotVisible, require
 from tenants.roles import AUDIT_LIST, RETENTION_MANAGE
 from tenants.scope import tenant_scope
 
@@ -61,6 +62,15 @@ class Rehearsed:
 
 
 @dataclass(frozen=True, slots=True)
+class Stated:
+    """A tombstone, the very text that its leaf covers, and its proof; None while no checkpoint covers it."""
+
+    tombstone: Tombstone
+    text: str
+    proof: selectors.Proof | None
+
+
+@dataclass(frozen=True, slots=True)
 class HeldFor:
     """How many records a case holds."""
 
@@ -98,6 +108,17 @@ def gone(actor: Actor, most: int = 60) -> list[Tombstone]:
     require(actor, AUDIT_LIST)
     with tenant_scope(actor.tenant_id):
         return list(Tombstone.objects.exclude(finished=None).order_by("-finished", "-day")[:most])
+
+
+def stated(actor: Actor, tombstone_id: UUID) -> Stated:
+    """A tombstone with what proves it. Raises NotVisible."""
+    require(actor, AUDIT_LIST)
+    with tenant_scope(actor.tenant_id):
+        tombstone = Tombstone.objects.filter(pk=tombstone_id).first()
+        statement = Statement.objects.filter(pk=tombstone.statement).first() if tombstone else None
+        if tombstone is None or statement is None:
+            raise NotVisible("tombstone")
+        return Stated(tombstone, statement.text, selectors.proof_of(statement.pk))
 
 
 def held(actor: Actor) -> list[HeldFor]:

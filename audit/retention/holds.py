@@ -29,7 +29,7 @@ from audit.retention import deeds
 from audit.retention.models import Deed, Erased, Hold, Verdict
 from audit.retention.policies import clean_reason, database_time
 from audit.selectors import RecordView, State, Summary, summary_of
-from audit.tree import statements
+from audit.tree import bundle, statements
 from audit.tree.models import Leaf
 from tenants import envelope
 from tenants.actors import Actor, NotVisible, require
@@ -222,6 +222,24 @@ def open_held(actor: Actor, case_id: UUID, request_id: UUID, *, reason: str) -> 
         return view_of(hold)
 
 
+def kept(actor: Actor, request_id: UUID) -> bundle.Kept | None:
+    """What proves a record that is gone from its day and that a case of the actor's holds. Inside the tenant's scope.
+
+    Its ciphertexts are left out when some of them were sealed before records had keys of their own.
+    """
+    hold = known_to(actor, request_id)
+    if hold is None:
+        return None
+    content = _opened(hold)
+    is_whole = all(part.is_own for part in content.parts)
+    return bundle.Kept(
+        metadata=hold.metadata,
+        ciphertext_digest=bytes(hold.ciphertext_digest),
+        key=content.key if is_whole else None,
+        sealed=[part.data for part in _in_order(content)] if is_whole else None,
+    )
+
+
 def evidence(hold: Hold) -> Content:
     """The record's own key and its ciphertexts as they were recorded, to be proven with. Inside the tenant's scope.
 
@@ -381,15 +399,19 @@ def _texts(hold: Hold) -> dict[tuple[str, int], bytes]:
 
 def _is_intact(hold: Hold, content: Content) -> bool:
     """Whether facts and ciphertexts give the leaf that stands in the log."""
-    order = {"context": -2, "input": -1, "parameters": 0}
-    parts = sorted(content.parts, key=lambda part: order.get(part.field, part.sequence))
-    framed = b"".join(len(part.data).to_bytes(8, "big") + part.data for part in parts)
-    is_whole = all(part.is_own for part in parts)
+    framed = b"".join(len(part.data).to_bytes(8, "big") + part.data for part in _in_order(content))
+    is_whole = all(part.is_own for part in content.parts)
     if is_whole and hashlib.sha256(framed).digest() != bytes(hold.ciphertext_digest):
         return False
     logged = Leaf.objects.filter(request_id=hold.request_id).values_list("hash", flat=True).first()
     found = leaf.digest(_record(hold), _completion(hold))
     return found == bytes(hold.leaf_digest) and (logged is None or bytes(logged) == found)
+
+
+def _in_order(content: Content) -> list[Part]:
+    """As the digest of a record's ciphertexts has them."""
+    order = {"context": -2, "input": -1, "parameters": 0}
+    return sorted(content.parts, key=lambda part: order.get(part.field, part.sequence))
 
 
 def _unsealed(hold: Hold) -> bytes:

@@ -18,10 +18,12 @@ from audit import record
 from audit.cases import attachments, opening
 from audit.readers.models import ReaderAlert
 from audit.retention import erasure
+from audit.retention.models import Tombstone
 from audit.review import queues, sampling
 from audit.review.flags import raise_flag
 from audit.search import saved
 from audit.search.asked import Asked
+from audit.tree import statements
 from console.chat import access, sealing
 from console.chat.models import Conversation
 from console.chat.routing import websocket_urlpatterns
@@ -165,6 +167,9 @@ TENANT_ADDRESSES = {
         "post",
         {"keeping": "audit", "reason": "Nothing waits"},
         422,
+    ),
+    "t/<slug:slug>/audit/retention/tombstones/<uuid:tombstone_id>/": Address(
+        "/t/acme-bank/audit/retention/tombstones/{tombstone}/", LISTING_AUDIT
     ),
     "t/<slug:slug>/audit/retention/erasures/": Address(
         "/t/acme-bank/audit/retention/erasures/", _roles("officer")
@@ -515,6 +520,11 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
     paths = {"conversation": conversation, "record": handle, "provider": _provider(acme)}
     paths |= _review(acme, handle)
     paths |= _searches(acme) | _people(acme, asker) | _case(acme, asker)
+    with tenant_scope(acme.tenant.pk):
+        stated = statements.state(statements.TOMBSTONE, {"day": "2026-01-01"})
+        paths["tombstone"] = Tombstone.objects.create(
+            keeping="audit", day="2026-01-01", count=0, root=b"", days=7, statement=stated.id
+        ).pk
     paths["erasure"] = erasure.request(
         actor=acme.actor(acme.officer), user_id=asker.pk, basis="gdpr_17", metadata="kept", reason="Asked"
     ).pk

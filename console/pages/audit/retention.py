@@ -1,5 +1,6 @@
 """Retention: for how long records are kept, what goes when, what went; erasures and the release of holds."""
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -114,6 +115,22 @@ def confirm(request: TenantRequest) -> HttpResponse:
             messages.success(request, said % {"count": done})
             return redirect("retention", request.actor.tenant_slug)
     return _page(request, PolicyForm(), confirm_form=form)
+
+
+@require_safe
+@tenant_view(AUDIT_LIST)
+def tombstone(request: TenantRequest, tombstone_id: UUID) -> HttpResponse:
+    """What was stated of a day that went, and the proof that it stands in the log."""
+    stated = calendar.stated(request.actor, tombstone_id)
+    context = {
+        "title": _("Tombstone"),
+        "what": KEEPINGS[Keeping(stated.tombstone.keeping)],
+        "stated": stated,
+        "text": json.dumps(json.loads(stated.text), indent=2, ensure_ascii=False),
+        "leaf": stated.proof.leaf.hex() if stated.proof else "",
+        "path": [step.hex() for step in stated.proof.path] if stated.proof else [],
+    }
+    return render(request, "audit/retention_tombstone.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

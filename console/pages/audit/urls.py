@@ -12,6 +12,7 @@ urlpatterns = [
     path("retention/", retention.page, name="retention"),
     path("retention/policy", retention.set_policy, name="retention_policy"),
     path("retention/confirm", retention.confirm, name="retention_confirm"),
+    path("retention/tombstones/<uuid:tombstone_id>/", retention.tombstone, name="retention_tombstone"),
     path("retention/erasures/", retention.erasures, name="retention_erasures"),
     path("retention/held/<uuid:case_id>/", retention.held, name="retention_held"),
     path("retention/decisions/<uuid:deed_id>/", retention.decision, name="retention_decision"),

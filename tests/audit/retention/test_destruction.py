@@ -337,3 +337,20 @@ class TestEarly:
             cursor.execute("SELECT audit_retention_delete('audit', %s)", [day])
             found: int = cursor.fetchone()[0]
         return found
+
+
+def test_rows_of_a_tenant_that_was_deleted_go_in_their_time(
+    old: Handle, acme: object, owner: psycopg.Connection, yesterday: date, clocks: Clocks, rows: Rows
+) -> None:
+    """Its keys went with it, so its days are found by their rows."""
+    destruction.tree.extend(old.tenant_id)
+    owner.execute("DELETE FROM tenants_datakey WHERE tenant_id = %s", [old.tenant_id])
+    owner.execute("DELETE FROM tenants_tenantkey WHERE tenant_id = %s", [old.tenant_id])
+    owner.execute("UPDATE tenants_tenant SET status = 'deleted' WHERE id = %s", [old.tenant_id])
+    clocks.to(due_at(yesterday, 7) - timedelta(hours=24, minutes=30))
+    destruction.run_all()
+    assert rows("audit_record", old.request_id) == 1
+    clocks.to(due_at(yesterday, 7) + timedelta(minutes=1))
+    assert destruction.run_all() == 1
+    assert rows("audit_record", old.request_id) == 0
+    assert destruction.run_all() == 0

@@ -1,5 +1,6 @@
 """What a case holds outlives its day, opens to those inside alone, and is let go by two people."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -105,6 +106,20 @@ class TestHeld:
             hold.metadata["record"]["model"] = "another"
             assert not holds._is_intact(hold, content)
         assert {part.field for part in content.parts} == {"input", "parameters", "output"}
+
+    def test_a_bundle_proves_it_for_those_inside(
+        self, old: Handle, officer: Actor, reviewer: Actor, yesterday: date, pass_days: Callable[..., None]
+    ) -> None:
+        place(officer, old)
+        pass_days(yesterday, 7)
+        destruction.run_all()
+        with tenant_scope(officer.tenant_id):
+            kept = holds.kept(officer, old.request_id)
+            assert kept is not None and kept.sealed is not None and kept.key is not None
+            framed = b"".join(len(each).to_bytes(8, "big") + each for each in kept.sealed)
+            assert hashlib.sha256(framed).digest() == kept.ciphertext_digest
+            assert kept.metadata["record"]["id"] == str(old.request_id)
+            assert holds.kept(reviewer, old.request_id) is None
 
     @pytest.mark.parametrize(
         "change",

@@ -15,6 +15,7 @@ from audit import secrecy
 from audit.record import Handle, Keeping
 from audit.retention import calendar, destruction, holds, policies, schedule
 from audit.retention.models import Deed, Tombstone
+from audit.tree import sequencer
 from tenants.access import Actor
 from tenants.models import User
 from tenants.scope import tenant_scope
@@ -81,7 +82,13 @@ class TestDryRun:
         page = client.get(f"{PAGE}?rehearse=yes").text
         assert "Nothing is due that was not destroyed already" in page
         with tenant_scope(old.tenant_id):
-            assert str(Tombstone.objects.get().statement) in page
+            tombstone = Tombstone.objects.get()
+        assert f"{PAGE}tombstones/{tombstone.pk}/" in page
+        assert "No checkpoint covers it yet" in client.get(f"{PAGE}tombstones/{tombstone.pk}/").text
+        sequencer.extend(old.tenant_id, sign_now=True)
+        proven = client.get(f"{PAGE}tombstones/{tombstone.pk}/").text
+        assert str(tombstone.statement) in proven and bytes(tombstone.root).hex() in proven
+        assert "custos" in proven and "Path to the root" in proven
 
     def test_of_an_unknown_tenant_says_so(self, acme: Company) -> None:
         with pytest.raises(CommandError, match="no tenant"):
