@@ -8,4 +8,7 @@ Content is sealed through `tenants.envelope`, the door to all this. May import t
     tenant_keys.py  tenants' keys as the key provider unwraps them
     data_keys.py    data keys: made, found, remembered for a minute, destroyed
     providers/      where master keys live: a local file, AWS KMS, Vault transit
+    rotation.py     keys wrapped anew while everything is in use
+    retirement.py   what rotations left behind, removed by the database's owner
+    inspection.py   which keys there are, and whether they open
 """

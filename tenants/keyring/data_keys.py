@@ -141,6 +141,7 @@ def lock(place: Place) -> None:
     So a key that is being wrapped anew is not destroyed meanwhile and then comes back.
     """
     tenant_id, purpose, day = place
+    tenant_keys.hold(tenant_id)
     with connection.cursor() as cursor:
         cursor.execute("SELECT tenants_lock_key(%s, %s, %s)", [tenant_id, purpose, day])
 

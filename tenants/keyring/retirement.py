@@ -1,13 +1,16 @@
 """Removes the rows that rotations left behind. Only whoever owns the database can, through `manage.py keys retire`.
 
 The application adds rows and deletes none, so nobody who takes it over can destroy the audit by wrapping keys anew. An
-old row goes only after it and the newer one were opened and gave the same key.
+old row goes only after it and the newer one were opened and gave the same key; one that opens under nothing, only where
+another opens in its place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -20,7 +23,8 @@ from tenants.scope import tenant_scope
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """How many rows went, and how many stay because they do not open (altered, smuggled in, or a provider is away)."""
+    """How many rows went, and how many stay though they do not open: a provider is away, a shard is gone, or nothing else
+    opens in their place."""
 
     data_keys: int
     tenant_keys: int
@@ -30,73 +34,112 @@ class Retired:
 def retire(tenant: Tenant, owner: BaseDatabaseWrapper) -> Retired:
     """Remove what is superseded of the tenant's keys. owner: a connection of the database's owner."""
     with tenant_scope(tenant.pk):
+        tenant_keys.hold(tenant.pk, alone=True)
         old_data, unclear_data = _old_data_keys(tenant.pk)
         used = set(DataKey.objects.exclude(pk__in=old_data).values_list("generation", flat=True))
         old_keys, unclear_keys = _old_tenant_keys(used)
-    _delete(owner, tenant.pk, DataKey._meta.db_table, old_data)
-    _delete(owner, tenant.pk, TenantKey._meta.db_table, old_keys)
+        # Over the owner's own connection, while ours holds the lock.
+        _delete(owner, tenant.pk, DataKey._meta.db_table, old_data)
+        _delete(owner, tenant.pk, TenantKey._meta.db_table, old_keys)
     return Retired(len(old_data), len(old_keys), unclear_data + unclear_keys)
 
 
 def drop_previous_master_key() -> bool:
-    """Remove the local master key of before when nothing needs it any more; whether it is gone."""
-    keys = providers.provider()
-    if not isinstance(keys, LocalFileProvider) or not keys.previous.exists():
-        return not isinstance(keys, LocalFileProvider) or not keys.is_rotating
-    key_id = keys.key_id()
-    if keys.is_rotating or any(
-        rotation.pending(tenant.pk, key_id=key_id).wrappings for tenant in rotation.tenants()
-    ):
+    """Remove the local master key of before when nothing needs it any more; whether none is left.
+
+    What rows say of themselves does not count: every tenant's key is opened with the master key of now alone.
+    """
+    keys = LocalFileProvider(settings.MASTER_KEY_FILE)
+    if not keys.previous.exists():
+        return True
+    if keys.is_rotating or not all(_opens_without_previous(tenant, keys) for tenant in rotation.tenants()):
         return False
     keys.drop_previous()
     return True
 
 
+def _opens_without_previous(tenant: Tenant, keys: LocalFileProvider) -> bool:
+    with tenant_scope(tenant.pk):
+        rows = [row for row in tenant_keys.rows() if row.provider == keys.name]
+    opening = {
+        attempt: {row.generation for row in rows if _is_open(partial(attempt, tenant.pk, bytes(row.wrapped)))}
+        for attempt in (keys.unwrap, keys.unwrap_by_newest)
+    }
+    return opening[keys.unwrap] == opening[keys.unwrap_by_newest]
+
+
+def _is_open(attempt: Callable[[], bytes]) -> bool:
+    return isinstance(_opened(attempt), bytes)
+
+
 def _old_data_keys(tenant_id: UUID) -> tuple[list[UUID], int]:
-    """(rows that a newer one replaces, rows that open under nothing), of the tenant in scope."""
-    old: list[UUID] = []
-    unclear = 0
+    """(rows that can go, rows that are unclear), of the tenant in scope."""
     found: dict[data_keys.Place, list[DataKey]] = {}
     for row in DataKey.objects.order_by("-version"):
         found.setdefault((tenant_id, row.purpose, row.day), []).append(row)
+    old: list[UUID] = []
+    unclear = 0
     for place, rows in found.items():
-        key: bytes | None = None
-        for row in rows if len(rows) > 1 else ():
-            try:
-                opened, _shard = data_keys.open_row(place, row)
-            except (Tampered, KeyDestroyed, KeysUnavailable):
-                unclear += 1
-                continue
-            if key is None:
-                key = opened
-            elif key == opened:
-                old.append(row.pk)
-            else:
-                unclear += 1
+        if len(rows) > 1:
+            opened = [(row.pk, _opened(partial(_data_key, place, row))) for row in rows]
+            gone, left = _superseded(opened)
+            old += gone
+            unclear += left
     return old, unclear
 
 
 def _old_tenant_keys(used: set[int]) -> tuple[list[UUID], int]:
     """As _old_data_keys; used: generations under which data keys lie that stay."""
-    old: list[UUID] = []
-    unclear = 0
-    keys: dict[int, bytes] = {}
+    found: dict[int, list[TenantKey]] = {}
     for row in tenant_keys.rows():
-        try:
-            opened = providers.named(row.provider).unwrap(row.tenant_id, bytes(row.wrapped))
-        except (Tampered, KeysUnavailable):
-            unclear += 1
-            continue
-        newest = max(keys, default=row.generation)
-        if row.generation not in keys:
-            keys[row.generation] = opened
-            if row.generation < newest and row.generation not in used:
-                old.append(row.pk)
-        elif keys[row.generation] == opened:
-            old.append(row.pk)
-        else:
-            unclear += 1
+        found.setdefault(row.generation, []).append(row)
+    old: list[UUID] = []
+    unclear, newest = 0, 0
+    for generation, rows in found.items():
+        opened = [(row.pk, _opened(partial(_tenant_key, row))) for row in rows]
+        gone, left = _superseded(opened)
+        is_open = any(isinstance(key, bytes) for _pk, key in opened)
+        newest = max(newest, generation if is_open else 0)
+        if is_open and not left and generation < newest and generation not in used:
+            gone = [row.pk for row in rows]
+        old += gone
+        unclear += left
     return old, unclear
+
+
+class _Altered:
+    """In the place of a key: the row opens under nothing, though everything that could open it was there."""
+
+
+def _data_key(place: data_keys.Place, row: DataKey) -> bytes:
+    return data_keys.open_row(place, row)[0]
+
+
+def _tenant_key(row: TenantKey) -> bytes:
+    return providers.named(row.provider).unwrap(row.tenant_id, bytes(row.wrapped))
+
+
+def _opened(attempt: Callable[[], bytes]) -> bytes | type[_Altered] | None:
+    """The key; _Altered; None when it cannot be told now."""
+    try:
+        return attempt()
+    except Tampered:
+        return _Altered
+    except (KeyDestroyed, KeysUnavailable):
+        return None
+
+
+def _superseded(opened: Sequence[tuple[UUID, bytes | type[_Altered] | None]]) -> tuple[list[UUID], int]:
+    """Of rows that stand for one key, the newest first: (those that can go, how many are unclear).
+
+    Once one opens, the older ones with the same key can go, and so can those that open under nothing.
+    """
+    key = next((each for _pk, each in opened if isinstance(each, bytes)), None)
+    if key is None:
+        return [], len(opened)
+    kept = next(pk for pk, each in opened if each == key)
+    gone = [pk for pk, each in opened if pk != kept and (each == key or each is _Altered)]
+    return gone, len(opened) - 1 - len(gone)
 
 
 def _delete(owner: BaseDatabaseWrapper, tenant_id: UUID, table: str, ids: Sequence[UUID]) -> None:

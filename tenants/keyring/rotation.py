@@ -31,16 +31,12 @@ class Pending:
     """What of a tenant is still to be wrapped anew.
 
     wrappings: its own keys that are not wrapped by the present provider under its present master key.
-    data_keys: data keys below an older key of the tenant than the newest.
+    data_keys: data keys below an older key of the tenant than the newest. is_elsewhere: another provider has some.
     """
 
     wrappings: int
     data_keys: int
     is_elsewhere: bool
-
-    @property
-    def is_done(self) -> bool:
-        return not (self.wrappings or self.data_keys)
 
 
 def pending(tenant_id: UUID, *, key_id: str) -> Pending:
@@ -48,7 +44,7 @@ def pending(tenant_id: UUID, *, key_id: str) -> Pending:
     with tenant_scope(tenant_id):
         # By what the rows say: to open them all would ask a provider elsewhere for every tenant, again and again.
         newest = {row.generation: row for row in reversed(tenant_keys.rows())}.values()
-        old = [row for row in newest if not _is_current(row, key_id)]
+        old = [row for row in newest if not _is_current(row, key_id) and _opens(row)]
         name = providers.provider().name
         return Pending(
             wrappings=len(old),
@@ -104,6 +100,7 @@ def rewrap_data_keys(tenant_id: UUID) -> Iterator[tuple[int, int]]:
     for start in range(0, len(left), BATCH):
         # `changing`: two that do the same do not do it twice.
         with changing(tenant_id):
+            tenant_keys.hold(tenant_id)
             generation, tenant_key = tenant_keys.current(tenant_id)
             for purpose, day in left[start : start + BATCH]:
                 _rewrap_data_key((tenant_id, purpose, day), generation, tenant_key)
@@ -132,16 +129,17 @@ def go_on(actor: Actor, *, moves: bool) -> None:
 
 
 def tenants() -> list[Tenant]:
-    """Those that have keys."""
+    """Those whose keys are there still."""
     return list(Tenant.objects.exclude(status=Tenant.Status.DELETED).order_by("slug"))
 
 
 def _newest_wrappings() -> list[TenantKey]:
-    """The newest row of each generation of the tenant in scope that opens; of one that none opens of, the newest."""
+    """The newest row of each generation of the tenant in scope that opens; none of one that nothing opens of."""
     found: dict[int, list[TenantKey]] = {}
     for row in tenant_keys.rows():
         found.setdefault(row.generation, []).append(row)
-    return [next((row for row in rows if _opens(row)), rows[0]) for rows in found.values()]
+    opening = (next((row for row in rows if _opens(row)), None) for rows in found.values())
+    return [row for row in opening if row is not None]
 
 
 def _opens(row: TenantKey) -> bool:

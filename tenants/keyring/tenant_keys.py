@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import QuerySet
 
 from tenants.keyring import providers
@@ -94,6 +95,19 @@ def of_generation(tenant_id: UUID, generation: int) -> bytes:
 def rows() -> QuerySet[TenantKey]:
     """The tenant's keys in every form they have, the newest first. Inside the tenant's scope."""
     return TenantKey.objects.order_by("-generation", "-wrapping")
+
+
+def hold(tenant_id: UUID, *, alone: bool = False) -> None:
+    """Until the end of the transaction no key of the tenant is retired. Call before a data key is wrapped by `current`.
+
+    alone: wait for all who hold them so, and keep others from it: to retire. Else a data key could be committed under a
+    key that has just gone.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}(hashtextextended('tenant key ' || %s, 0))",
+            [str(tenant_id)],
+        )
 
 
 def add(tenant_id: UUID, key: bytes, *, generation: int, wrapping: int) -> None:

@@ -360,6 +360,62 @@ def test_rows_that_are_smuggled_in_stop_nobody_and_are_found(acme: Company) -> N
     retire()
     forget()
     assert opened(acme, YESTERDAY, sealed) == b"a secret", "and nothing real is retired for them"
+    assert [found.kind for found in inspection.check(acme.tenant)] == ["altered"], (
+        "but what has another in its place"
+    )
+
+
+def test_a_row_that_lies_about_its_master_key_does_not_cost_the_key(acme: Company) -> None:
+    """Whoever takes over the application says that a tenant is wrapped anew already; the old master key must stay."""
+    sealed = seal(acme, YESTERDAY)
+    providers.provider().rotate()
+    with tenant_scope(acme.tenant.pk):
+        key_id = providers.provider().key_id()
+        smuggled = {"provider": "local", "provider_key": key_id, "wrapped": os.urandom(61)}
+        TenantKey.objects.create(generation=1, wrapping=9, **smuggled)
+    assert list(key_rotation.go_on(key_rotation.by_system(LABEL)))
+    assert not retirement.drop_previous_master_key()
+    forget()
+    assert opened(acme, YESTERDAY, sealed) == b"a secret"
+    retire()  # The lie goes; then the worker sees what is left to do.
+    key_rotation.tend()
+    assert retirement.drop_previous_master_key()
+    forget()
+    assert opened(acme, YESTERDAY, sealed) == b"a secret"
+
+
+def test_retiring_waits_for_whoever_makes_a_key_below_the_old_one(acme: Company) -> None:
+    """Else that key would be committed under one that is gone, and with it what it has sealed."""
+    seal(acme, DAYS[1])
+    is_made, may_commit, sealed = threading.Event(), threading.Event(), []
+
+    def make() -> None:
+        with tenant_scope(acme.tenant.pk):
+            sealed.append(
+                envelope.seal(
+                    tenant_id=acme.tenant.pk,
+                    purpose="audit",
+                    day=YESTERDAY,
+                    plaintext=b"a secret",
+                    aad={"day": YESTERDAY},
+                )
+            )
+            is_made.set()
+            may_commit.wait(20)
+        connections.close_all()
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    assert is_made.wait(20)
+    rotate(acme)
+    retiring = threading.Thread(target=lambda: (retire(), connections.close_all()))
+    retiring.start()
+    retiring.join(0.5)
+    assert retiring.is_alive()
+    may_commit.set()
+    maker.join(), retiring.join()
+    forget()
+    assert opened(acme, YESTERDAY, sealed[0]) == b"a secret"
 
 
 def test_the_application_still_changes_and_deletes_no_key(acme: Company) -> None:

@@ -12,6 +12,7 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from django.utils.translation import gettext as _
 
 from console import key_rotation
+from console.sign_in import factors_rotation
 from tenants import envelope
 from tenants.actors import system_actor
 from tenants.errors import Refused
@@ -121,6 +122,7 @@ class Command(BaseCommand):
         for tenant in rotation.tenants():
             found[tenant.slug] = asdict(retirement.retire(tenant, connections["owner"]))
             self._say(json, f"{tenant.slug}: {found[tenant.slug]}")
+        factors_rotation.reseal()  # A rotation may have been cut off just before.
         is_dropped = retirement.drop_previous_master_key()
         if not is_dropped:
             self._say(json, _("The previous master key is still needed, so it stays."))
