@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Aggregate, Count, FloatField, Q, QuerySet
+from django.db.models import Aggregate, Count, Exists, FloatField, IntegerField, OuterRef, Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, TruncDate
 
@@ -114,7 +114,7 @@ def figures(actor: Actor, *, days: int = 30) -> Figures:
     since = (now - timedelta(days=days - 1)).date()
     items = access.items_of(actor)
     steps = ReviewStep.objects.filter(item__in=items.values("pk"), created__date__gte=since)
-    decisions = steps.filter(deed=Deed.DECIDED)
+    decisions = steps.filter(~_taken_back(), deed=Deed.DECIDED)
     open_ = items.filter(state=State.OPEN)
     outcomes = _outcomes(decisions)
     times = _times(decisions)
@@ -144,6 +144,13 @@ def figures(actor: Actor, *, days: int = 30) -> Figures:
         ],
         loads=_loads(items, steps) if actor.can(REVIEW_MANAGE) else [],
     )
+
+
+def _taken_back() -> Exists:
+    """Of a decision: that its author took it back, so that it counts for nothing."""
+    decision = Cast(KeyTextTransform("decision", "data"), IntegerField())
+    back = ReviewStep.objects.filter(item=OuterRef("item"), deed=Deed.WITHDRAWN)
+    return Exists(back.annotate(decision=decision).filter(decision=OuterRef("seq")))
 
 
 def _flagged_by(source: Source) -> QuerySet[Flag, Any]:
@@ -201,7 +208,12 @@ def _loads(items: QuerySet[ReviewItem], steps: QuerySet[ReviewStep]) -> list[Loa
         for row in assigned.annotate(count=Count("pk"), late=Count("pk", filter=Q(due__lt=now)))
     }
     deeds = (Deed.DECIDED, Deed.APPROVED, Deed.RETURNED)
-    rows = steps.filter(deed__in=deeds).exclude(actor_id=None).order_by().values_list("actor_id", "deed")
+    rows = (
+        steps.filter(~_taken_back(), deed__in=deeds)
+        .exclude(actor_id=None)
+        .order_by()
+        .values_list("actor_id", "deed")
+    )
     done = {(actor_id, deed): count for actor_id, deed, count in rows.annotate(count=Count("pk"))}
     everybody = {*before, *(actor_id for actor_id, _deed in done)}
     names = people.names(everybody)

@@ -132,9 +132,10 @@ def withdraw(*, actor: Actor, item_id: UUID) -> ReviewItem:
         raise conflict(actor, item, _("It has taken effect. Reopen it, with a reason, to decide anew."))
     if item.decided_by_id != actor.user_id:
         raise Refused("not_yours", _("Only whoever decided can take it back. Return it, or reopen it later."))
-    outcome = item.outcome
+    outcome, decided = item.outcome, _decided(item)
     back_to_open(item, assignee_id=actor.user_id)
-    steps.add(actor, item, Deed.WITHDRAWN, outcome=outcome)
+    data = {"decision": decided.seq} if decided else {}
+    steps.add(actor, item, Deed.WITHDRAWN, outcome=outcome, data=data)
     return item
 
 
@@ -244,11 +245,15 @@ def close(actor: Actor, item: ReviewItem) -> None:
 
 def decision_words(item: ReviewItem) -> str:
     """The reason of the decision that stands; "" when its key is gone."""
-    decided = ReviewStep.objects.filter(item=item, deed=Deed.DECIDED).order_by("-seq").first()
+    decided = _decided(item)
     return (steps.words_of(decided) or "") if decided else ""
 
 
 # --- Inside ----------------------------------------------------------------------------------
+
+
+def _decided(item: ReviewItem) -> ReviewStep | None:
+    return ReviewStep.objects.filter(item=item, deed=Deed.DECIDED).order_by("-seq").first()
 
 
 def _allow(item: ReviewItem, deed_: str, actor: Actor | None = None) -> None:

@@ -41,6 +41,8 @@ def test_what_waits_and_what_was_decided_is_counted(
     seconds.approve(actor=other, item_id=severe)
     work.decide(actor=reviewer, item_id=returned, outcome="dismiss", reason="x")
     seconds.give_back(actor=other, item_id=returned, comment="x")
+    work.decide(actor=other, item_id=plain, outcome="confirm", reason="x")
+    work.withdraw(actor=other, item_id=plain)
     work.decide(actor=other, item_id=plain, outcome="dismiss", reason="x")
     with tenant_scope(acme.tenant.pk):
         ReviewItem.objects.filter(pk=sampled).update(due=clock.now())
