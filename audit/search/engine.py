@@ -100,6 +100,11 @@ class Search:
     but: tuple[str, ...] = ()
     sort: Sort = Sort.NEWEST
 
+    def __post_init__(self) -> None:
+        # Filters come from addresses and forms: what the database cannot hold equals nothing in it.
+        for column in ("user", "model", "model_version", "channel", "status", "rule", "risk"):
+            object.__setattr__(self, column, _storable(getattr(self, column)))
+
     def told(self) -> dict[str, Any]:
         """What narrows, ready for JSON."""
         values = {name: value for name, value in asdict(self).items() if value not in ("", None, ())}
@@ -403,7 +408,7 @@ class _Run:
                 [
                     [day for day, _ in plans],
                     [json.dumps(plan) for _, plan in plans],
-                    (sort or self._search.sort).value,
+                    sort or self._search.sort,
                     most,
                 ],
             )
@@ -469,11 +474,12 @@ class _Run:
         missing = [(day_of(each), each) for each in ids if each not in self._opened]
         self._opened |= {content.record.id: content for content in contents(missing)}
         terms = self._query.terms()
-        return [
-            Hit(shown[each], snippets(texts, terms) if terms else beginning(texts))
-            for each in ids
-            if each in shown and (texts := self._opened[each].texts) is not None
-        ]
+        hits = []
+        for each in ids:
+            if each in shown and each in self._opened:
+                texts = self._opened[each].texts
+                hits.append(Hit(shown[each], snippets(texts, terms) if terms else beginning(texts)))
+        return hits
 
 
 _PLACES = "SELECT request_id, tokens, group_ids, rules, risk FROM hits"
@@ -488,6 +494,10 @@ _COUNTS = """
     UNION ALL SELECT 'rule', of, count(*) FROM hits, unnest(rules) AS of GROUP BY 2
     UNION ALL SELECT 'risk', risk, count(*) FROM hits WHERE risk <> '' GROUP BY 2
 """
+
+
+def _storable(text: str) -> str:
+    return text.encode(errors="replace").decode().replace("\x00", "\ufffd")
 
 
 def _parsed(search: Search) -> Query:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import Error, connection
 
 from audit.record import Keeping
 from audit.search import hashing, tokens
@@ -38,12 +38,19 @@ _TAKE = """
 
 
 def index_waiting(most: int | None = None) -> int:
-    """Index what waits in every tenant, at most so many records; how many were taken."""
+    """Index what waits in every tenant, at most so many records; how many were taken.
+
+    What cannot be done in one tenant, as while its keys cannot be had, is logged and left to the next run.
+    """
     done = 0
     for tenant_id in Tenant.objects.values_list("id", flat=True):
         taken = BATCH
         while taken == BATCH and (most is None or done < most):
-            taken = index_batch(tenant_id)
+            try:
+                taken = index_batch(tenant_id)
+            except (Error, envelope.KeysUnavailable):
+                logger.exception("records of tenant %s wait to be indexed until the next run", tenant_id)
+                break
             done += taken
     return done
 

@@ -268,3 +268,14 @@ def test_a_search_that_takes_too_long_ends(
     with tenant_scope(reviewer.tenant_id), connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone()[0] != "50ms"
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "\ud800", "x" * 100_000, "' OR true --"])
+@pytest.mark.parametrize("column", ["user", "model", "model_version", "channel", "status", "rule", "risk"])
+def test_any_text_in_a_filter_finds_nothing_and_fails_nothing(
+    member: Actor, reviewer: Actor, column: str, value: str
+) -> None:
+    say(member, "money")
+    index.index_waiting()
+    say(member, "money")
+    assert ids(reviewer, "money", **{column: value}) == []

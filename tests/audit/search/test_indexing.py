@@ -1,11 +1,13 @@
 """Writing the index: once each, nothing lost when it is interrupted."""
 
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 
 from audit.search import index, tasks
+from tenants import envelope
 from tenants.access import Actor
 from tests.audit.search.conftest import ids, say
 from tests.conftest import Company
@@ -86,3 +88,20 @@ def test_more_than_a_batch_is_indexed_batch_by_batch(
     assert index.index_batch(member.tenant_id, 2) == 2
     assert index.index_waiting() == 3
     assert index.index_batch(UUID(int=0)) == 0
+
+
+def test_a_tenant_that_cannot_be_indexed_holds_up_no_other(
+    member: Actor, north: Company, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(member, "money")
+    say(north.actor(north.member), "money")
+    really_open = envelope.open_sealed
+
+    def away(**arguments: Any) -> bytes:
+        if arguments["tenant_id"] == member.tenant_id:
+            raise envelope.KeysUnavailable("the provider is away")
+        return really_open(**arguments)
+
+    monkeypatch.setattr(envelope, "open_sealed", away)
+    assert index.index_waiting() == 1
+    assert (_count(owner, "audit_search_waiting"), _count(owner, "audit_search_entry")) == (1, 1)
