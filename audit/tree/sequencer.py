@@ -40,6 +40,7 @@ SIGN_LEAVES = 256
 LOOK_BACK = timedelta(minutes=30)
 _LOOK_EVERY = timedelta(minutes=1)
 _looked: dict[UUID, datetime] = {}
+_told_to_wait: set[UUID] = set()
 
 
 class _Waiting(NamedTuple):
@@ -173,8 +174,11 @@ def _lay_down(tenant_id: UUID) -> None:
             try:
                 line = anchor.lay_down(newest.note, last=last, subtree=stored.Stored().subtree)
                 result = Anchoring(outcome=Anchoring.Outcome.ACCEPTED, signature=line)
+                _told_to_wait.discard(tenant_id)
             except anchors.Away as error:
-                logger.warning("a head of tenant %s waits: %s", tenant_id, error)
+                if tenant_id not in _told_to_wait:  # Once, and not every two seconds.
+                    logger.warning("heads of tenant %s wait: %s", tenant_id, error)
+                    _told_to_wait.add(tenant_id)
                 continue
             except anchors.Refused as error:
                 # Tried again each time, and kept once.
@@ -202,7 +206,7 @@ def _look_for_lost(tenant_id: UUID) -> None:
     with tenant_scope(tenant_id):
         _lock(tenant_id, "log")
         days = selectors.days_with_records(since=day_of(since) if looked is not None else None)
-        lost = sum(_put_back(day, since) for day in days)
+        lost = sum(_put_back(day, since) for day in days) + _put_back_statements()
     _looked[tenant_id] = now
     if lost:
         metrics.lost.inc(lost)
@@ -218,6 +222,17 @@ def _put_back(day: date, since: UUID) -> int:
             "AND NOT EXISTS (SELECT FROM audit_leaf AS l WHERE l.tenant_id = c.tenant_id AND l.request_id = c.request_id) "
             "ON CONFLICT DO NOTHING",
             [day, since],
+        )
+        return cursor.rowcount
+
+
+def _put_back_statements() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO audit_pending (tenant_id, request_id, day, is_statement, since) "
+            "SELECT s.tenant_id, s.id, (s.created AT TIME ZONE 'UTC')::date, true, s.created FROM audit_statement AS s "
+            "WHERE NOT EXISTS (SELECT FROM audit_leaf AS l WHERE l.tenant_id = s.tenant_id AND l.request_id = s.id) "
+            "ON CONFLICT DO NOTHING"
         )
         return cursor.rowcount
 

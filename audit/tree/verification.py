@@ -15,10 +15,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef, QuerySet
 
 from audit.tree import anchors, merkle, metrics, recomputed, selectors, signing, statements, stored
-from audit.tree.models import Anchoring, Checkpoint, Leaf, Node, Pending, Statement
+from audit.tree.models import Anchoring, Checkpoint, Leaf, Node, Statement
 from audit.tree.notes import BadNote, Note, Verifier
 from audit.tree.notes import Checkpoint as Head
 from tenants import clock
@@ -323,31 +323,23 @@ def _told(report: Report, walk: _Walk) -> None:
     gone: Ranges = []
     erased: Ranges = []
     pseudonymised: Ranges = []
-    leaves = Leaf.objects.filter(keeping=Leaf.STATEMENT, seq__lt=walk.total).order_by("seq")
-    for batch in _batches(leaves.values_list("seq", "hash", "request_id").iterator(chunk_size=BATCH)):
-        rows = {row.pk: row for row in Statement.objects.filter(id__in=[each[2] for each in batch])}
-        for seq, found_hash, statement_id in batch:
-            report.statements += 1
-            row = rows.get(statement_id)
-            if (
-                row is None
-                or statements.hash_of(row.text) != bytes(found_hash)
-                or not statements.is_signed(row)
-            ):
-                report.add(Finding(Code.STATEMENT, seq, statement_id))
-                continue
-            said = statements.read(row.text)
-            if said is None or said.kind not in statements.TELLING:
-                continue
-            covered = _covered(said.body, walk.total)
-            if covered is None:
-                report.add(Finding(Code.TOMBSTONE, seq, statement_id))
-            elif said.kind == statements.TOMBSTONE:
-                gone += covered
-            else:
-                erased += covered
-                if said.body.get("metadata") != "kept":
-                    pseudonymised += covered
+    for seq, statement_id, row in _statements():
+        report.statements += seq is not None
+        if row is None or not statements.is_signed(row):
+            report.add(Finding(Code.STATEMENT, seq, statement_id))
+            continue
+        said = statements.read(row.text)
+        if said is None or said.kind not in statements.TELLING:
+            continue
+        covered = _covered(said.body, walk.total)
+        if covered is None:
+            report.add(Finding(Code.TOMBSTONE, seq, statement_id))
+        elif said.kind == statements.TOMBSTONE:
+            gone += covered
+        else:
+            erased += covered
+            if said.body.get("metadata") != "kept":
+                pseudonymised += covered
     explained, stripped, renamed = _Covered(gone + erased), _Covered(erased), _Covered(pseudonymised)
     for seq in walk.missing:
         report.records -= 1
@@ -361,6 +353,27 @@ def _told(report: Report, walk: _Walk) -> None:
             report.records -= 1
         else:
             report.add(Finding(Code.ALTERED, seq, difference.request_id))
+
+
+def _statements() -> Iterator[tuple[int | None, UUID, Statement | None]]:
+    """(sequence, id, statement) of all in the log, None for one that is not what its leaf says; then what waits.
+
+    A tombstone tells of what is gone from its commit on, and gets its place a moment later.
+    """
+    leaves = Leaf.objects.filter(keeping=Leaf.STATEMENT).order_by("seq")
+    for batch in _batches(leaves.values_list("seq", "hash", "request_id").iterator(chunk_size=BATCH)):
+        rows = {row.pk: row for row in Statement.objects.filter(id__in=[each[2] for each in batch])}
+        for seq, found_hash, statement_id in batch:
+            row = rows.get(statement_id)
+            is_whole = row is not None and statements.hash_of(row.text) == bytes(found_hash)
+            yield seq, statement_id, row if is_whole else None
+    for row in _unplaced_statements():
+        yield None, row.pk, row
+
+
+def _unplaced_statements() -> QuerySet[Statement]:
+    placed = Leaf.objects.filter(request_id=OuterRef("id"), tenant_id=OuterRef("tenant_id"))
+    return Statement.objects.filter(~Exists(placed))
 
 
 def _covered(body: dict[str, Any], total: int) -> Ranges | None:
@@ -412,9 +425,7 @@ def _what_waits(report: Report, total: int, heads: list[tuple[int, bytes]]) -> N
             )
             for (request_id,) in cursor.fetchall():
                 report.add(Finding(Code.UNPLACED, request_id=request_id))
-    for request_id in Pending.objects.filter(is_statement=True, since__lt=until).values_list(
-        "request_id", flat=True
-    ):
+    for request_id in _unplaced_statements().filter(created__lt=until).values_list("id", flat=True):
         report.add(Finding(Code.UNPLACED, request_id=request_id))
     signed_size = max((size for size, _root in heads), default=0)
     first = Leaf.objects.filter(seq=signed_size).first() if total > signed_size else None

@@ -302,6 +302,29 @@ def test_what_a_tombstone_tells_of_is_not_missing(log: UUID, owner: Owner) -> No
     assert (report.gone, report.records) == (12, 1)
 
 
+def test_a_tombstone_tells_of_what_is_gone_before_it_has_its_place(log: UUID, owner: Owner) -> None:
+    with tenant_scope(log):
+        first = Leaf.objects.get(seq=0)
+        statements.state(statements.TOMBSTONE, selectors.extent(first.day, first.keeping))
+    owner.execute("DELETE FROM audit_record WHERE kind = 'generation'")
+    assert verification.verify(log).findings == []
+
+
+def test_a_statement_that_was_kept_out_of_the_log_is_found(
+    log: UUID, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tenant_scope(log):
+        statements.state("hold", {"commitment": "1" * 64})
+    owner.execute("DELETE FROM audit_pending")
+    with monkeypatch.context() as late:
+        late.setattr(selectors, "LATE_AFTER", timedelta(0))
+        assert codes(verification.verify(log)) == {Code.UNPLACED}
+    # The worker finds it, too.
+    sequencer._looked.clear()
+    tree.extend(log)
+    assert verification.verify(log).statements == 2
+
+
 @pytest.mark.parametrize(
     "change",
     [{"count": 11}, {"root": "00" * 32}, {"keeping": "audit.changes"}, {"root": 5}, {"sequences": [[0, 3]]}],
