@@ -11,6 +11,8 @@ from tenants.keyring.errors import KeyDestroyed, KeysUnavailable, Tampered
 from tenants.models import DataKey, DestroyedKey, Tenant
 from tenants.scope import tenant_scope
 
+CONFINED = "case:"  # How the purposes begin of what only some may know to be there.
+
 
 @dataclass(frozen=True, slots=True)
 class TenantState:
@@ -131,9 +133,11 @@ def state(tenant: Tenant, *, key_id: str) -> TenantState:
     """As `states`, of one. Opens the tenant's scope."""
     with tenant_scope(tenant.pk):
         rows = list(tenant_keys.rows())
-        newest = list(_newest())
-        data_rows = DataKey.objects.count()
-        destroyed = DestroyedKey.objects.count()
+        # A case is known only to those inside: its keys are in no count that others see.
+        everything = list(_newest())
+        newest = [row for row in everything if not row.purpose.startswith(CONFINED)]
+        data_rows = DataKey.objects.exclude(purpose__startswith=CONFINED).count()
+        destroyed = DestroyedKey.objects.exclude(purpose__startswith=CONFINED).count()
     left = rotation.pending(tenant.pk, key_id=key_id) if key_id else rotation.Pending(0, 0, False)
     of_newest = [row for row in rows if row.generation == rows[0].generation] if rows else []
     in_use = {row.generation for row in newest} | {row.generation for row in rows[:1]}
