@@ -140,7 +140,7 @@ def state(tenant: Tenant, *, key_id: str) -> TenantState:
         destroyed = DestroyedKey.objects.exclude(purpose__startswith=CONFINED).count()
     left = rotation.pending(tenant.pk, key_id=key_id) if key_id else rotation.Pending(0, 0, False)
     of_newest = [row for row in rows if row.generation == rows[0].generation] if rows else []
-    in_use = {row.generation for row in newest} | {row.generation for row in rows[:1]}
+    in_use = {row.generation for row in everything} | {row.generation for row in rows[:1]}
     return TenantState(
         slug=tenant.slug,
         name=tenant.name,
