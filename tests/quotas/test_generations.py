@@ -16,10 +16,12 @@ from inference.generation.errors import NotRecorded, OverQuota, QuotaNotCounted
 from inference.generation.run import Ending, Order
 from inference.registry.selectors import resolve
 from tenants import clock, valkey
+from tenants.ids import uuid7
 from tenants.quotas import counters
 from tenants.quotas.models import UsageDay
 from tenants.roles import CHAT_USE
 from tenants.scope import tenant_scope
+from tests.chat.recorded import Withdrawn
 from tests.conftest import Company
 from tests.quotas.conftest import limited, reserve
 
@@ -172,6 +174,25 @@ async def test_that_a_limit_refused_is_recorded_without_what_was_asked(
     limit = {"limit": "tokens_per_day", "route": order.resolved.route}
     told = ("member@acme-bank.example", "chat")
     assert await in_thread(refusals)() == [(*told, {**limit, "count": count}) for count in (1, 2, 4)]
+
+
+async def test_a_thousand_requests_without_a_store_ask_the_model_nothing(
+    live_acme: Company, order: Order
+) -> None:
+    await in_thread(limited)(live_acme, "tokens_per_day", 10_000_000)
+
+    async def one() -> str:
+        try:
+            await run.begin(replace(order, request_id=uuid7()), Nobody())
+        except NotRecorded:
+            return "refused"
+        return "begun"
+
+    with Withdrawn("INSERT", "audit_record"):
+        ended = [outcome for _ in range(20) for outcome in await asyncio.gather(*(one() for _ in range(50)))]
+    assert ended == ["refused"] * 1000
+    assert not order.resolved.client.asked.is_set()
+    assert await in_thread(records)(live_acme) == 0
 
 
 def unwritable(**_: Any) -> None:
