@@ -44,6 +44,7 @@ _DIFFERENT = (
     (r'(name="csrfmiddlewaretoken" value=")[^"]+', r"\1<token>"),
     (r'nonce="[^"]+"', "nonce"),
     (r"\b[0-9a-f]{24,}\b", "<digest>"),
+    (r"\+[0-9a-f]{8}\+", "+<key>+"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:\+00:00|Z)?(?: UTC)?", "<time>"),
     (r"\b[A-Za-z0-9_-]{40,}={0,2}", "<sealed>"),
     (r"[A-Za-z0-9+/]{40,}={0,2}", "<sealed>"),
@@ -146,8 +147,12 @@ class TestEveryPage:
             with subtests.test(who):
                 seen, expected = (walk(world, client_of(world.people[who])) for world in (there, here))
                 assert list(seen) == list(expected), "the same pages lead to the same pages"
-                for address, page in expected.items():
-                    assert seen[address] == page, f"{address}: {_first_difference(seen[address], page)}"
+                different = [
+                    f"{address}: {_first_difference(seen[address], page)}"
+                    for address, page in expected.items()
+                    if seen[address] != page
+                ]
+                assert different == []
                 if who in ("reviewer", "officer", "colleague"):
                     assert any("audit/cases" in address for address in seen)
                     assert len(seen) > 25, "the walk went somewhere"
