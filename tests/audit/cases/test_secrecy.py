@@ -51,8 +51,9 @@ _DIFFERENT = (
 )
 # The heads of a log say how long it is, and every deed of a case has a place in it: see the decision record.
 _SIZES = (r"\d[\d,]*", "<size>")
-_SHOWS_THE_LOG = ("/audit/proof",)
+_SHOWS_THE_LOG = ("/audit/proof", "/proof/")
 _SIGNED = re.compile(r"^— .*$", re.MULTILINE)
+_STEPS = re.compile(r'<ol class="steps">.*?</ol>', re.DOTALL)
 # Figures of requests to models, by the minute in which they were made and in which one looks.
 _BY_THE_MINUTE = r"<tbody.*?</tbody>|\[.*\]|\d+\.\d+"
 MOST_PAGES = 90
@@ -374,7 +375,8 @@ def normal(answer: Any) -> tuple[int, str]:
     text = plain(f"{kind} {location}\n{text}")
     path = request.get("PATH_INFO", "")
     if any(part in path for part in _SHOWS_THE_LOG):
-        text = re.sub(*_SIZES, _SIGNED.sub("— <signature>", text))
+        text = _STEPS.sub("<steps>", _SIGNED.sub("— <signature>", text))
+        text = re.sub(*_SIZES, text)
     if "/overview/" in path:
         text = re.sub(_BY_THE_MINUTE, "<figures>", text, flags=re.DOTALL)
     return answer.status_code, text
