@@ -24,10 +24,10 @@ from tenants import clock, envelope
 from tenants.access import NotVisible
 from tenants.errors import Refused
 from tenants.ids import uuid7
-from tenants.models import Membership, User
+from tenants.models import CustomRole, Membership, User
 from tenants.scope import tenant_scope
 from tests.audit.conftest import generation, id_at
-from tests.conftest import Company
+from tests.conftest import Company, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -278,8 +278,13 @@ class TestSaved:
             saved.remove(actor=other, saved_id=mine.id)
         with pytest.raises(NotVisible):
             saved.save(actor=acme.actor(acme.auditor), name="None", asked=Asked(text="x"))
-        # The control: who leads the review changes what is shared.
         saved.update(actor=reviewer, saved_id=mine.id, shared=True)
+        colleague = make_user("colleague@acme-bank.example")
+        with tenant_scope(acme.tenant.pk):
+            Membership.objects.create(user=colleague, role="reviewer")
+        with pytest.raises(NotVisible):
+            saved.update(actor=acme.actor(colleague), saved_id=mine.id, name="Theirs")
+        # The control: who leads the review changes what is shared.
         assert saved.update(actor=other, saved_id=mine.id, name="Ours").name == "Ours"
 
     def test_are_so_many_at_most(self, acme: Company, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,8 +385,10 @@ class TestExport:
         record_event(actor=officer, kind="probe.hidden", detail={"text": "whisper 1"}, confined_to=uuid7())
         record_event(actor=officer, kind="probe.open", detail={"text": "whisper 2"})
         reference = self.asked(reviewer_browser, text, kind="changes", user=officer.label)
-        rows = body(self.export(reviewer_browser, "jsonl", s=reference)).decode()
+        answer = self.export(reviewer_browser, "jsonl", s=reference)
+        rows = body(answer).decode()
         assert "whisper 2" in rows and "whisper 1" not in rows
+        assert answer.headers["X-Record-Count"] == "1"
 
     def test_is_for_those_who_may_export_alone(
         self, acme: Company, said: list[str], client_of: Callable[[User], Client]
@@ -404,7 +411,8 @@ class TestExport:
         (batch,) = chosen.batches()
         assert len(chosen.read(batch)) == 3
         with tenant_scope(acme.tenant.pk):
-            Membership.objects.filter(user=acme.reviewer).update(role="member")
+            CustomRole.objects.create(slug="reader", name="Reader", permissions=["audit.list", "audit.read"])
+            Membership.objects.filter(user=acme.reviewer).update(role="reader")
         with pytest.raises(NotVisible):
             chosen.read(batch)
 
