@@ -297,7 +297,7 @@ class TestChanges:
         """The address of the record of a changed setting."""
         actor = acme.actor(acme.owner)
         lifecycle.update_settings(
-            actor=actor, retention_days=30, registration_domains=["acme.example", "bank.example"]
+            actor=actor, accent="rose", registration_domains=["acme.example", "bank.example"]
         )
         found = selectors.list_records(acme.actor(acme.reviewer), selectors.CHANGES).records
         return f"{LIST}{next(each.id for each in found if each.kind == 'tenant.settings_changed')}/"
@@ -313,11 +313,11 @@ class TestChanges:
 
     def test_are_opened_with_before_and_after(self, changed: str, reviewer_browser: Client) -> None:
         closed = reviewer_browser.get(changed).text
-        assert "Settings changed" in closed and ">30<" not in closed and "Delivery" not in closed
+        assert "Settings changed" in closed and ">rose<" not in closed and "Delivery" not in closed
         page = reviewer_browser.post(changed, {"reason": "Routine sample"}).text
-        row = re.search(r">retention_days</th>(.*?)</tr>", page)
+        row = re.search(r">accent</th>(.*?)</tr>", page)
         assert row is not None
-        assert re.findall(r">([^<]*)</td>", row[1]) == ["7", "30"]
+        assert re.findall(r">([^<]*)</td>", row[1]) == ["blue", "rose"]
         assert "acme.example, bank.example" in page
         openings = reviewer_browser.get(f"{LIST}?kind=readings").text
         assert "Record opened" in openings and changed not in openings
