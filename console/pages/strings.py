@@ -110,7 +110,9 @@ AUDIT: dict[str, str | Promise] = {
     "copy_failed": _("Your browser did not allow copying. Select the text and copy it instead."),
     "searching": _("Searching…"),
     "slow": _("Still searching. Fewer days, a person or a rarer word make it quicker."),
-    "export_started": _("The export is being recorded; the download begins by itself. Large ones take a while."),
+    "export_started": _(
+        "The export is being recorded; the download begins by itself. Large ones take a while."
+    ),
 }
 
 USAGE: dict[str, str | Promise] = {
