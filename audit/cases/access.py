@@ -55,11 +55,6 @@ def subjects_of(case: Case) -> set[UUID]:
     return {each for subjects in rows for each in subjects}
 
 
-def in_cases(request_ids: Collection[UUID]) -> set[UUID]:
-    """Those of these records that ever joined a case; a ground to open them (audit.readers)."""
-    return set(CaseRecord.objects.filter(request_id__in=request_ids).values_list("request_id", flat=True))
-
-
 def people_behind(records: Iterable[AuditRecord]) -> dict[UUID, list[UUID]]:
     """Whom each of these records is of, by its id: the person, or whoever made the program's key."""
     found = list(records)

@@ -8,9 +8,7 @@ class AuditCasesConfig(AppConfig):
     def ready(self) -> None:
         from audit import secrecy
         from audit.cases import access, opening
-        from audit.readers import grounds
         from audit.review import hooks
 
         secrecy.register(access.cases_of)
-        grounds.register(access.in_cases)
         hooks.register_escalation(opening.open_for_flag)

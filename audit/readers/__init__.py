@@ -2,7 +2,6 @@
 
     selectors.py   openings, searches and exports, with their reasons; each reader's figures
     rules.py       what is unusual, as pure functions of a reader's last day; thresholds that a tenant changes
-    grounds.py     what tells which records have a flag or a case, from the packages above
     watch.py       the worker's look at what was read since the last one
     alerts.py      the alerts: for officers, never for the reader concerned; acknowledged by another person
     access.py      who may see which

@@ -20,7 +20,7 @@ class Rule(models.TextChoices):
     ODD_HOURS = "odd_hours", _("Outside their usual hours")
     ONE_PERSON = "one_person", _("One person’s records again and again")
     OWN_DEPARTMENT = "own_department", _("Their own records or those of their own department")
-    NO_GROUND = "no_ground", _("Records without a flag or case")
+    NO_GROUND = "no_ground", _("Requests opened outside of a review or case")
     SAME_REASON = "same_reason", _("The same short reason again and again")
     MASS_EXPORT = "mass_export", _("Many records exported")
 

@@ -19,7 +19,7 @@ SHORT = 20
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """One opening, search or export. `about`: whose record it was. `has_ground`: a flag or case, or opened inside one."""
+    """One opening, search or export. `about`: whose record it was. `asked`: whether that is a request of somebody's."""
 
     id: UUID
     time: datetime
@@ -28,8 +28,7 @@ class Opened:
     reason: str = ""
     is_opening: bool = True
     exported: int = 0
-    is_confined: bool = False
-    has_ground: bool = True
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def odd_hours(read: Sequence[Opened], usual: Usual, threshold: int) -> list[Find
 
 def one_person(read: Sequence[Opened], usual: Usual, threshold: int) -> list[Finding]:
     """So many different times, within a day, records of the same person."""
-    named = [each for each in _openings(read) if each.about is not None and not each.is_confined]
+    named = [each for each in _openings(read) if each.about is not None]
     people = {each.about for each in named if each.about}
     found = []
     for person in people:
@@ -93,12 +92,13 @@ def one_person(read: Sequence[Opened], usual: Usual, threshold: int) -> list[Fin
 
 
 def own_department(read: Sequence[Opened], usual: Usual, threshold: int) -> list[Finding]:
-    near = [each for each in _openings(read) if each.about in usual.own and not each.is_confined]
+    near = [each for each in _openings(read) if each.about in usual.own]
     return _windows(near, DAY, threshold, _day)
 
 
 def no_ground(read: Sequence[Opened], usual: Usual, threshold: int) -> list[Finding]:
-    return _windows([each for each in _openings(read) if not each.has_ground], DAY, threshold, _day)
+    """So many requests opened by themselves: what a review or case gives a ground for is opened there."""
+    return _windows([each for each in _openings(read) if each.asked], DAY, threshold, _day)
 
 
 def same_reason(read: Sequence[Opened], usual: Usual, threshold: int) -> list[Finding]:

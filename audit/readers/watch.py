@@ -14,7 +14,6 @@ from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import ExtractHour
 
 from audit.models import AuditRecord
-from audit.readers import grounds
 from audit.readers.access import room_of
 from audit.readers.models import ReaderAlert, ReaderRule, ReaderWatch
 from audit.readers.rules import CHECKS, DAY, Finding, Opened, Usual
@@ -106,21 +105,24 @@ def _raise(tenant: Tenant, reader_id: UUID, rule: str, threshold: int, finding: 
 
 def _read_since(since: datetime) -> QuerySet[AuditRecord]:
     first = first_id_at(since)
-    return AuditRecord.objects.filter(kind__in=READINGS, day__gte=day_of(first), id__gte=first)
+    return _readings().filter(day__gte=day_of(first), id__gte=first)
+
+
+def _readings() -> QuerySet[AuditRecord]:
+    """Those outside of reviews and cases: by an alert, or one that does not come, nobody learns that there is a case."""
+    return AuditRecord.objects.filter(kind__in=READINGS, confined_to=None)
 
 
 def _opened(rows: Collection[AuditRecord]) -> list[Opened]:
     subjects = {row.subject_id for row in rows if row.kind == READ and row.subject_id is not None}
     about = {found.id: found for found in _records(subjects)}
-    asked = {found.id for found in about.values() if found.kind in REQUESTS}
-    baseless = grounds.without(asked)
-    return [_one(row, about.get(row.subject_id) if row.subject_id else None, baseless) for row in rows]
+    return [_one(row, about.get(row.subject_id) if row.subject_id else None) for row in rows]
 
 
-def _one(row: AuditRecord, subject: AuditRecord | None, baseless: Collection[UUID]) -> Opened:
+def _one(row: AuditRecord, subject: AuditRecord | None) -> Opened:
     detail = _detail(row)
     exported = detail.get("records", 0)
-    is_opening, is_confined = row.kind == READ, row.confined_to is not None
+    is_opening = row.kind == READ
     return Opened(
         id=row.id,
         time=row.created,
@@ -129,8 +131,7 @@ def _one(row: AuditRecord, subject: AuditRecord | None, baseless: Collection[UUI
         reason=str(detail.get("reason", "")),
         is_opening=is_opening,
         exported=0 if is_opening else exported if isinstance(exported, int) else len(exported),
-        is_confined=is_confined,
-        has_ground=is_confined or row.subject_id not in baseless,
+        asked=subject is not None and subject.kind in REQUESTS,
     )
 
 
@@ -151,9 +152,11 @@ def _records(request_ids: Iterable[UUID]) -> Iterable[AuditRecord]:
 
 
 def _usual(reader_id: UUID, today: date) -> Usual:
-    before = AuditRecord.objects.filter(
-        kind__in=READINGS, user_id=reader_id, day__lt=today, day__gte=today - timedelta(days=_USUAL_DAYS)
-    ).order_by()
+    before = (
+        _readings()
+        .filter(user_id=reader_id, day__lt=today, day__gte=today - timedelta(days=_USUAL_DAYS))
+        .order_by()
+    )
     days = list(
         before.values("day")
         .annotate(n=Count("id", filter=Q(kind=READ)))

@@ -53,11 +53,6 @@ def rooms_of(actor: Actor) -> list[UUID]:
     return list(Room.objects.filter(_about_another(actor), queue__in=queues).values_list("pk", flat=True))
 
 
-def under_review(request_ids: Collection[UUID]) -> set[UUID]:
-    """Those of these records that were ever flagged; a ground to open them (audit.readers)."""
-    return set(ReviewItem.objects.filter(request_id__in=request_ids).values_list("request_id", flat=True))
-
-
 def reviewers(queue: Queue) -> list[UUID]:
     """Those who work in the queue now: not those who only manage it, unless they are among them."""
     seats = QueueSeat.objects.filter(queue=queue, is_member=True).values_list("user_id", flat=True)

@@ -7,8 +7,6 @@ class AuditReviewConfig(AppConfig):
 
     def ready(self) -> None:
         from audit import secrecy
-        from audit.readers import grounds
         from audit.review import access
 
         secrecy.register(access.rooms_of)
-        grounds.register(access.under_review)

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from audit import record
 from audit import selectors as audit_selectors
 from audit.models import AuditRecord
-from audit.readers import access, alerts, grounds, selectors, watch
+from audit.readers import access, alerts, selectors, watch
 from audit.readers.models import AlertAcknowledgement, ReaderAlert, Rule
 from audit.readers.tasks import watch_readers
 from audit.record import AuditUnavailable, handle_of, open_json
@@ -160,20 +160,29 @@ def test_records_of_ones_own_department(only: Any, acme: Company, reviewer: Acto
     assert [alert.rule for alert in raised(acme)] == [Rule.OWN_DEPARTMENT]
 
 
-def test_records_with_a_flag_or_case_have_a_ground(
-    only: Any, acme: Company, reviewer: Actor, member: Actor, monkeypatch: pytest.MonkeyPatch
+def test_requests_opened_outside_of_a_review_or_case(
+    only: Any, acme: Company, reviewer: Actor, member: Actor
 ) -> None:
     only(Rule.NO_GROUND, 2)
-    handle = generation(member)
-    opened(reviewer, 2, handle=handle)
-    monkeypatch.setattr(grounds, "_grounds", [lambda ids: {handle.request_id} & set(ids)])
-    assert raised(acme) == []
-    monkeypatch.setattr(grounds, "_grounds", [lambda ids: set()])
+    opened(reviewer, 2, handle=generation(member))
     assert [alert.rule for alert in raised(acme)] == [Rule.NO_GROUND]
 
 
-def test_reviews_and_cases_tell_their_grounds() -> None:
-    assert {each.__name__ for each in grounds._grounds} == {"under_review", "in_cases"}
+@pytest.mark.parametrize("rule", [Rule.MANY, Rule.ONE_PERSON, Rule.NO_GROUND, Rule.SAME_REASON])
+def test_nobody_learns_of_a_case_by_an_alert(
+    only: Any, acme: Company, reviewer: Actor, member: Actor, rule: str
+) -> None:
+    only(rule, 2)
+    handle = generation(member)
+    for _time in range(3):
+        record.record_event(
+            actor=reviewer,
+            kind=READ,
+            detail={"reason": "r"},
+            subject_id=handle.request_id,
+            confined_to=uuid4(),
+        )
+    assert raised(acme) == []
 
 
 def test_the_same_reason_and_nothing_of_it_is_kept(only: Any, acme: Company, reviewer: Actor) -> None:
