@@ -20,6 +20,7 @@ import argparse
 import base64
 import binascii
 import hashlib
+import io
 import json
 import struct
 import sys
@@ -46,11 +47,28 @@ DIRECTORY_BYTES = 64 << 10
 MOST_TOLD = 500  # Findings and remarks; beyond, it is clear.
 RATIO = 200  # A file that unpacks to more than this, and 16 MiB, is no bundle.
 CLOCKS_APART = timedelta(minutes=10)
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What reading a zip raises that is none, or is damaged.
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
 
 LOG, WITNESS = 0x01, 0x04
 MARK = "— "
 PARTS_MARK = "\ufdd0"
 ADDED = ("input", "output", "parameters", "passages", "attachments")
+OF_LINE = {
+    *ADDED,
+    *("request_id", "user_id", "timestamp", "state", "metadata", "ciphertext_digest"),
+    *("sealed", "key", "purpose", "leaf", "told"),
+}
 
 
 class Bad(ValueError):
@@ -200,9 +218,19 @@ def proof_from(value: Any) -> list[bytes]:
 
 def json_from(data: bytes) -> Any:
     try:
-        return json.loads(data, parse_constant=lambda name: None)
+        return json.loads(data, parse_constant=lambda name: None, object_pairs_hook=members)
+    except Bad:
+        raise
     except (ValueError, RecursionError) as error:
         raise Bad("something is not JSON") from error
+
+
+def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, where no name stands twice: readers differ in which of the two they show."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Bad("a name stands twice in one object")
+    return found
 
 
 def canonical(value: Any) -> bytes:
@@ -243,8 +271,10 @@ class Bundle:
             raise Bad("it has far more files than a bundle")
         try:
             self.zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError) as error:
+        except (*UNREADABLE, NotImplementedError) as error:
             raise Bad(f"it is no zip file ({error})") from error
+        if any(info.compress_type not in COMPRESSIONS for info in self.zip.infolist()):
+            raise Bad("its files are packed in a way that bundles are not")
         self.names = [info.filename for info in self.zip.infolist()]
         self.most = path.stat().st_size * RATIO + (16 << 20)
         self.found: dict[str, tuple[int, str]] = {}
@@ -252,14 +282,7 @@ class Bundle:
     def open(self, name: str) -> "Reader":
         try:
             return Reader(self.zip.open(name), self.most)
-        except (
-            KeyError,
-            RuntimeError,
-            NotImplementedError,
-            zipfile.BadZipFile,
-            ValueError,
-            EOFError,
-        ) as error:
+        except (*UNREADABLE, KeyError, NotImplementedError) as error:
             raise Bad(f"{name} cannot be read") from error
 
     def small(self, name: str) -> bytes:
@@ -308,7 +331,7 @@ class Reader:
     def _try(self, read: Any) -> bytes:
         try:
             return read()
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        except UNREADABLE as error:
             raise Bad("a file of the bundle is damaged") from error
 
 
@@ -321,13 +344,14 @@ def directory_bytes(path: Path) -> int:
     place = tail.rfind(b"PK\x05\x06")
     if place < 0 or len(tail) < place + 22:
         raise Bad("it is no zip file")
-    size = struct.unpack("<L", tail[place + 12 : place + 16])[0]
-    if size != 0xFFFFFFFF:
-        return int(size)
-    wide = tail.rfind(b"PK\x06\x06", 0, place)
-    if wide < 0 or len(tail) < wide + 48:
+    size = int(struct.unpack("<L", tail[place + 12 : place + 16])[0])
+    # Where a wide form of it stands before it, that one is read, whatever the narrow one says.
+    before = tail[max(0, place - 76) : place]
+    if before[:4] == b"PK\x06\x06" and before[56:60] == b"PK\x06\x07":
+        return max(int(struct.unpack("<Q", before[40:48])[0]), size if size != 0xFFFFFFFF else 0)
+    if size == 0xFFFFFFFF:
         raise Bad("it is no zip file")
-    return int(struct.unpack("<Q", tail[wide + 40 : wide + 48])[0])
+    return size
 
 
 class Told(list[str]):
@@ -424,6 +448,10 @@ class Check:
             self.findings.append(
                 f"The head is older than the one that you know: {self.head.size} entries instead of {known.size}."
             )
+        elif known.size < self.head.size:
+            self.account.append(
+                "NOT CHECKED: whether the log goes on from the head that you know; the witness vouches for that."
+            )
         elif known.size == self.head.size and known.root != self.head.root:
             self.findings.append(
                 "The head that you know has the same size and another root: there are two histories."
@@ -473,11 +501,17 @@ class Check:
             self.findings.append("There are ciphertexts that belong to no record.")
         for file_name, reader in (("records.jsonl", lines), ("sealed.bin", sealed)):
             self.bundle.found[file_name] = (reader.size, reader.digest.hexdigest())
+        if left_out := field(self.manifest, "left_out", kind=list):
+            self.account.append(
+                f"{len(left_out)} more were asked for and are not here: they were not in the log yet."
+            )
         if count:
             self.account.append(f"{count} records were looked at, each against its place in the log.")
         return count
 
     def record(self, name: str, line: dict[str, Any], sealed: Reader) -> None:
+        if set(line) - OF_LINE:
+            self.findings.append(f"The {name} says more than a record does, and nothing proves it.")
         request_id = uuid_from(field(line, "request_id"))
         leaf = hash_from_hex(field(line, "leaf", "hash"))
         parts, digest = self.ciphertexts(field(line, "sealed", kind=int), sealed)
@@ -486,6 +520,11 @@ class Check:
         if root_of(leaf, sequence, self.head.size, proof) != self.head.root:
             self.findings.append(f"The {name} is not in the log at the place it names.")
         if line.get("metadata") is None:
+            said = (line.get(each) for each in ("user_id", "timestamp", "ciphertext_digest"))
+            if line.get("state") != "gone" or any(each is not None for each in said):
+                self.findings.append(
+                    f"The {name} is gone, and nothing proves what is said of it beside that."
+                )
             self.gone(name, line, leaf, request_id)
             return
         metadata, stated = field(line, "metadata", kind=dict), hash_from_hex(field(line, "ciphertext_digest"))
@@ -814,6 +853,9 @@ def main() -> int:
         not_before = time_from(options.not_before) if options.not_before else None
     except (Bad, OSError, UnicodeDecodeError) as error:
         parser.error(str(error))
+    for stream in (sys.stdout, sys.stderr):  # No name in a bundle is one that a console cannot show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     findings, account = verify(options.bundle, key, witness, known, not_before)
     for line in account:
         print(line)

@@ -267,6 +267,9 @@ def test_a_gone_record_is_proven_by_its_tombstone(
         lambda line, said: line["told"].update(statement=str(uuid7())),
         lambda line, said: line.update(told=None),
         lambda line, said: line.update(output="It was said."),
+        lambda line, said: line.update(user_id=str(uuid7())),
+        lambda line, said: line.update(timestamp="2026-01-01T00:00:00+00:00"),
+        lambda line, said: line.update(state="open"),
         lambda line, said: line["leaf"].update(hash="00" * 32),
     ):
         (line,), (said,) = exported.lines(), exported.lines("statements.jsonl")
@@ -553,6 +556,37 @@ JUNK = [
     b"\x00" * 64,
     b"\xff" * 64,
 ]
+
+
+def test_nothing_is_said_that_is_not_looked_at(exported: Exported) -> None:
+    """Whoever reads the lines with another program sees what was verified, and nothing beside it."""
+    lines = exported.files["records.jsonl"].splitlines(keepends=True)
+    more = lines[0].replace(b'{"request_id"', b'{"answer":"It was said.","request_id"')
+    twice = lines[0].replace(b'{"request_id"', b'{"output":"It was said.","request_id"')
+    inside = lines[0].replace(b'"user_label"', b'"user_label":"somebody else","user_label"')
+    for line in (more, twice, inside):
+        assert line != lines[0]
+        files = {**exported.files, "records.jsonl": b"".join([line, *lines[1:]])}
+        assert exported.findings(exported.packed(files, resigned=True))
+
+
+def test_a_zip_that_leads_elsewhere_is_told_so(exported: Exported) -> None:
+    end = exported.data.rfind(b"PK\x05\x06")
+    start = int.from_bytes(exported.data[end + 16 : end + 20], "little")
+    astray = bytearray(exported.data)
+    astray[start + 42 : start + 46] = (len(astray) - 10).to_bytes(4, "little")  # Where its first file begins.
+    assert exported.findings(bytes(astray))
+    for compression in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", compression) as archive:
+            for name, content in exported.files.items():
+                archive.writestr(name, content)
+        broken = packed.getvalue().replace(b"\x09\x04\x05\x00\x5d", b"\x09\x04\x05\x00\xff")
+        assert exported.findings(broken)
+    # A second, wide end that names another length of the table of contents than the narrow one.
+    wide = b"PK\x06\x06" + (44).to_bytes(8, "little") + bytes(28) + (1 << 62).to_bytes(8, "little") + bytes(8)
+    locator = b"PK\x06\x07" + bytes(4) + end.to_bytes(8, "little") + (1).to_bytes(4, "little")
+    assert exported.findings(exported.data[:end] + wide + locator + exported.data[end:])
 
 
 def test_a_zip_that_unpacks_without_end_is_refused(exported: Exported, tmp_path: Path) -> None:
