@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from itertools import islice
@@ -39,9 +39,9 @@ from audit.search.needs import Needs, needs
 from audit.search.query import And, Between, Columns, Equal, Query, answers, parse
 from audit.search.snippets import Snippet, beginning, snippets
 from audit.selectors import COUNT_MOST, PAGE_SIZE, ReasonRequired, Summary, first_id_at, summaries
-from tenants import envelope
+from tenants import clock, envelope
 from tenants.access import Actor, NotVisible, require
-from tenants.ids import day_of
+from tenants.ids import day_of, time_of
 from tenants.models import Group
 from tenants.roles import AUDIT_READ
 from tenants.scope import tenant_scope
@@ -61,7 +61,7 @@ _OPENED_AT_ONCE = 100
 _FIRST_ID = UUID(int=0)
 _LAST_ID = UUID(int=(1 << 128) - 1)
 _CURSOR_SALT = "audit.search.cursor"
-_CURSOR_AGE = 24 * 3600
+_CURSOR_AGE = timedelta(hours=24)  # Since the first page.
 
 
 class SearchTooSlow(Exception):
@@ -165,16 +165,25 @@ def find(
         raise ReasonRequired(_("State why you search."))
     with tenant_scope(actor.tenant_id):
         query = _parsed(search)
-    after = _Place.read(cursor, actor, search) if cursor else None
-    if after is None:
-        record_event(
-            actor=actor,
-            kind=SEARCH,
-            detail={"search": search.told(), "reason": reason},
-            client_address=client_address,
-        )
+    if cursor:
+        after, begun = _read_cursor(cursor, actor, search)
+        # What came later was not there to be found by the search that was recorded.
+        before = begun
+    else:
+        after, begun, before = None, first_id_at(clock.now()), _LAST_ID
+        record_search(actor, search, reason=reason, client_address=client_address)
     with _limited(actor):
-        return _Run(actor, search, query).page(after, limit)
+        return _Run(actor, search, query, before=before).page(after, limit, begun)
+
+
+def record_search(actor: Actor, search: Search, *, reason: str, client_address: str = "") -> None:
+    """Record that this actor searches, for what and why. Raises AuditUnavailable: then look for nothing."""
+    record_event(
+        actor=actor,
+        kind=SEARCH,
+        detail={"search": search.told(), "reason": reason},
+        client_address=client_address,
+    )
 
 
 def iterate(actor: Actor, search: Search, *, batch: int = 500) -> Iterator[UUID]:
@@ -204,20 +213,24 @@ class _Place(NamedTuple):
     rules: tuple[str, ...] = ()
     risk: str = ""
 
-    def written(self, actor: Actor, search: Search) -> str:
-        """As a cursor, which only the same person goes on with, in the same search: its first page was recorded."""
-        place = [str(self.request_id), self.tokens, _fingerprint(actor, search)]
+    def written(self, actor: Actor, search: Search, begun: UUID) -> str:
+        """As a cursor, which only the same person goes on with, in the same search: its first page was recorded.
+
+        begun: the first id of after that page.
+        """
+        place = [str(self.request_id), self.tokens, str(begun), _fingerprint(actor, search)]
         return signing.dumps(place, salt=_CURSOR_SALT)
 
-    @classmethod
-    def read(cls, cursor: str, actor: Actor, search: Search) -> _Place:
-        try:
-            request_id, written, of = signing.loads(cursor, salt=_CURSOR_SALT, max_age=_CURSOR_AGE)
-        except signing.BadSignature as error:
-            raise NotVisible(SEARCH) from error
-        if of != _fingerprint(actor, search):
-            raise NotVisible(SEARCH)
-        return cls(UUID(request_id), written)
+
+def _read_cursor(cursor: str, actor: Actor, search: Search) -> tuple[_Place, UUID]:
+    """(the place to go on from, the first id of after the first page)."""
+    try:
+        request_id, written, begun, of = signing.loads(cursor, salt=_CURSOR_SALT)
+    except (signing.BadSignature, ValueError) as error:
+        raise NotVisible(SEARCH) from error
+    if of != _fingerprint(actor, search) or clock.now() - time_of(UUID(begun)) > _CURSOR_AGE:
+        raise NotVisible(SEARCH)
+    return _Place(UUID(request_id), written), UUID(begun)
 
 
 class _Counted(NamedTuple):
@@ -229,28 +242,37 @@ class _Counted(NamedTuple):
 class _Run:
     """One search by one actor, inside the tenant's scope."""
 
-    def __init__(self, actor: Actor, search: Search, query: Query, *, scan_all: bool = False) -> None:
+    def __init__(
+        self,
+        actor: Actor,
+        search: Search,
+        query: Query,
+        *,
+        scan_all: bool = False,
+        before: UUID = _LAST_ID,
+    ) -> None:
         self._actor = actor
         self._search = search
         self._query = query
         self._scan_all = scan_all
         self._deadline = time.monotonic() + TIME_LIMIT
         self._inside = [str(each) for each in secrecy.inside(actor)]
-        self._low, self._high = _bounds(search, query)
+        self._low, high = _bounds(search, query)
+        self._high = min(high, before)
         self._needs = _needs(search, query)
         self._hashers: dict[tuple[Keeping, date], Hasher | None] = {}
         self._opened: dict[UUID, Content] = {}
         self._answered: dict[UUID, bool] = {}
         self._waiting, self._not_looked_at = self._of_waiting()
 
-    def page(self, after: _Place | None, limit: int) -> Found:
+    def page(self, after: _Place | None, limit: int, begun: UUID) -> Found:
         places = self.ids(after, limit + 1)
         counted = self._counted()
         more = len(places) > limit
         places = places[:limit]
         return Found(
             hits=self._hits(places),
-            next_cursor=places[-1].written(self._actor, self._search) if more else "",
+            next_cursor=places[-1].written(self._actor, self._search, begun) if more else "",
             total=counted.total,
             total_is_exact=counted.is_exact and not self._not_looked_at,
             facets=_labelled(counted.facets),

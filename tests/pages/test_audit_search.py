@@ -200,6 +200,22 @@ class TestRecord:
             assert str(found.before) == (in_order[at - 1] if at else "None")
             assert str(found.after) == (in_order[at + 1] if at + 1 < len(in_order) else "None")
 
+    def test_has_no_neighbours_in_a_search_that_was_never_run(
+        self, acme: Company, said: list[str], reviewer_browser: Client
+    ) -> None:
+        """They would tell what it finds, with nothing recorded."""
+        address = reviewer_browser.post(LIST, {"text": SECRET, "reason": "x"}).headers["Location"]
+        query = address.split("?")[1]
+        record = reviewer_browser.get(f"{LIST}{said[2]}/?{query}")
+        assert events(acme, engine.SEARCH) == []
+        assert record.status_code == 200 and record.context["neighbours"] is None
+        assert said[1] not in record.text
+        reviewer_browser.get(address)
+        assert len(events(acme, engine.SEARCH)) == 1
+        record = reviewer_browser.get(f"{LIST}{said[2]}/?{query}")
+        assert str(record.context["neighbours"].after) == said[1]
+        assert SECRET not in str(dict(reviewer_browser.session))
+
     def test_is_not_opened_for_a_reason_that_was_never_stated(
         self, acme: Company, said: list[str], reviewer_browser: Client
     ) -> None:
@@ -352,6 +368,39 @@ class TestExport:
             answer = self.export(reviewer_browser, "jsonl", s=reference)
         assert answer.status_code == 503
         assert "nothing was exported" in answer.text and SECRET + "</b>" not in answer.text
+
+    @pytest.mark.parametrize("found", [True, False])
+    def test_is_a_search_of_its_own_whatever_comes_of_it(
+        self,
+        found: bool,
+        acme: Company,
+        said: list[str],
+        reviewer_browser: Client,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """How many there are, or that there are none, is told by the records' content."""
+        monkeypatch.setattr("console.pages.audit.export.PROOF_MOST", 1)
+        sent = {"text": SECRET if found else "lighthouse", "reason": "x"}
+        reference = reviewer_browser.post(LIST, sent).headers["Location"].split("s=")[1]
+        assert events(acme, engine.SEARCH) == []
+        answer = self.export(reviewer_browser, "proof", s=reference)
+        assert answer.status_code == 422
+        (event,) = events(acme, engine.SEARCH)
+        assert event == {
+            "search": {**event["search"], "text": sent["text"]},
+            "reason": "Request by a regulator",
+        }
+        with patch("audit.search.engine.record_event", side_effect=AuditUnavailable):
+            answer = self.export(reviewer_browser, "jsonl", s=reference)
+        assert answer.status_code == 503 and "nothing was exported" in answer.text
+
+    def test_takes_numbers_as_people_write_them(
+        self, acme: Company, said: list[str], reviewer_browser: Client
+    ) -> None:
+        for text in ("", SECRET):
+            assert search(reviewer_browser, text, least="0.0", most=" 5000.0 ").status_code == 200
+        answer = self.export(reviewer_browser, "jsonl", s=self.asked(reviewer_browser, least="0.0"))
+        assert answer.headers["X-Record-Count"] == "2"
 
     def test_needs_a_reason(self, acme: Company, said: list[str], reviewer_browser: Client) -> None:
         reference = self.asked(reviewer_browser)

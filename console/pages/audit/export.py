@@ -124,6 +124,14 @@ def _answer(
 ) -> HttpResponse | None:
     """The file, once the export is recorded; None, with the reason in the form, when there is none to give."""
     wanted, reason = form.cleaned_data["format"], form.cleaned_data["reason"]
+    try:
+        search = asked.search() if asked.is_search and not chosen else None
+        asked.filters()
+    except ValueError as error:  # It was never a search that can be run.
+        raise NotVisible("search") from error
+    if search is not None:
+        # Also how many there are, and that there are none, is told by what records say.
+        engine.record_search(request.actor, search, reason=reason, client_address=_address(request))
     export = exports.choose(request.actor, asked, chosen)
     if wanted == "proof" and export.count > PROOF_MOST:
         message = _("A bundle with proof holds %(most)s records; these are %(count)s. Narrow the search.")

@@ -137,7 +137,10 @@ class SearchForm(forms.Form):
     def cleaned(self) -> Asked:
         """What is asked, without spaces around it, and without filters that do not go with the kind."""
         names = [name for name in self._asked.told() if name in self.fields]
-        asked = replace(self._asked, **{name: getattr(self._asked, name).strip() for name in names})
+        values = {name: getattr(self._asked, name).strip() for name in names}
+        # As numbers are written everywhere: the field takes "5.0" as well.
+        values |= {name: str(self.cleaned_data[name]) for name in ("least", "most") if values.get(name)}
+        asked = replace(self._asked, **values)
         return replace(asked, **dict.fromkeys(OF_REQUESTS, "")) if self.is_of_events else asked
 
 

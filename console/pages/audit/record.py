@@ -81,6 +81,8 @@ def _opened(request: TenantRequest, request_id: UUID, reason: str) -> HttpRespon
 def _around(request: TenantRequest, summary: selectors.Summary) -> dict[str, Any]:
     """What stands around the content: what can be done with the record, and the search that one came from."""
     asked = sealing.open_search(request, request.GET.get("s", ""))
+    # The records beside this one tell what a search finds: only of one that is recorded.
+    among = asked if asked and (not asked.is_search or sealing.was_searched(request, asked)) else None
     return {
         "summary": summary,
         "is_event": summary.kind not in REQUESTS,
@@ -90,7 +92,7 @@ def _around(request: TenantRequest, summary: selectors.Summary) -> dict[str, Any
         "has_reason": bool(sealing.kept_reason(request)),
         "asked": asked,
         "marks": _terms(asked) if asked else [],
-        "neighbours": neighbours.neighbours(request.actor, asked, summary.id) if asked else None,
+        "neighbours": neighbours.neighbours(request.actor, among, summary.id) if among else None,
     }
 
 

@@ -108,12 +108,15 @@ def _found(request: TenantRequest, form: SearchForm, asked: Asked) -> dict[str, 
     """What the page shows of what there is, with `state` saying which of its faces that is."""
     if not form.is_valid():
         return {"state": "invalid"}
-    asked = form.cleaned()
-    if asked.is_search and not request.actor.can(AUDIT_READ):
+    cleaned = form.cleaned()
+    if cleaned.is_search and not request.actor.can(AUDIT_READ):
         return {"state": "lost"}
-    if asked.is_search:
-        return _searched(request, form, asked)
-    return _listed(request, asked)
+    if not cleaned.is_search:
+        return _listed(request, cleaned)
+    found = _searched(request, form, cleaned)
+    if "hits" in found:
+        sealing.note_searched(request, asked)
+    return found
 
 
 def _listed(request: TenantRequest, asked: Asked) -> dict[str, Any]:

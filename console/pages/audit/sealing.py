@@ -8,9 +8,12 @@ the answer leads to the address with the ciphertext, so that reload, "back", lin
 """
 
 import json
+import time
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from datetime import date
 from typing import Any
+
+from django.utils.crypto import salted_hmac
 
 from audit.record import Keeping
 from audit.search.asked import Asked
@@ -20,6 +23,9 @@ from tenants import clock, envelope
 REASON_KEY = "audit_reason"  # In the session: a reviewer rarely opens just one record for a reason.
 LONGEST_REASON = 300
 _SEARCH = "audit_search"
+_SEARCHED = "audit_searched"  # In the session: what was searched for of late, as numbers that tell nobody what it was.
+_SEARCHED_MOST = 20
+_SEARCHED_AGE = 24 * 3600
 _UNREADABLE = (KeyError, ValueError, TypeError, envelope.Tampered, envelope.KeyDestroyed)
 
 
@@ -61,6 +67,26 @@ def open_search(request: TenantRequest, reference: str) -> Asked | None:
         return Asked.of(json.loads(plaintext.decode(errors="surrogatepass")))
     except _UNREADABLE:
         return None
+
+
+def note_searched(request: TenantRequest, asked: Asked) -> None:
+    """That this search was run in this session, and so is recorded."""
+    noted = {**_searched(request), _number(request, asked): int(time.time())}
+    request.session[_SEARCHED] = dict(sorted(noted.items(), key=lambda each: each[1])[-_SEARCHED_MOST:])
+
+
+def was_searched(request: TenantRequest, asked: Asked) -> bool:
+    """Whether this search was run in this session within a day."""
+    return time.time() - _searched(request).get(_number(request, asked), 0) < _SEARCHED_AGE
+
+
+def _searched(request: TenantRequest) -> dict[str, int]:
+    return dict(request.session.get(_SEARCHED, {}))
+
+
+def _number(request: TenantRequest, asked: Asked) -> str:
+    of = json.dumps([str(request.actor.tenant_id), asked.told()], sort_keys=True)
+    return salted_hmac(_SEARCHED, of).hexdigest()[:32]
 
 
 def _place(request: TenantRequest, field: str) -> dict[str, Any]:

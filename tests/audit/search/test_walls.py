@@ -13,7 +13,7 @@ from django.db import Error, connection
 from audit import record, secrecy
 from audit.record import AuditUnavailable, Keeping
 from audit.search import index
-from audit.search.engine import SEARCH, Found, Search, find, iterate
+from audit.search.engine import SEARCH, Found, Search, Sort, find, iterate
 from audit.selectors import ReasonRequired, RecordFilters, list_records, open_record
 from tenants import clock, envelope
 from tenants.access import Actor, NotVisible
@@ -182,6 +182,19 @@ def test_who_searched_for_what_and_why_is_recorded_once(member: Actor, reviewer:
         "search": {"text": WORD, "status": "completed", "kinds": list(record.REQUESTS), "sort": "newest"},
         "reason": "case 7",
     }
+
+
+def test_a_cursor_shows_nothing_that_came_after_the_search(member: Actor, reviewer: Actor) -> None:
+    """The search that is recorded found what was there; for what comes later another is recorded."""
+    first, second = say(member, WORD), say(member, WORD)
+    search = Search(WORD, sort=Sort.OLDEST)
+    found = find(reviewer, search, reason="x", limit=1)
+    assert [hit.summary.id for hit in found.hits] == [first]
+    later = say(member, WORD)
+    page = find(reviewer, search, reason="x", limit=1, cursor=found.next_cursor)
+    assert ([hit.summary.id for hit in page.hits], page.next_cursor, page.total) == ([second], "", 2)
+    # The control: another search finds it.
+    assert later in [hit.summary.id for hit in find(reviewer, search, reason="x").hits]
 
 
 def test_a_cursor_belongs_to_one_person_and_one_search(
