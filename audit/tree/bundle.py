@@ -277,13 +277,7 @@ class _Writer:
                 sealed.write(len(part).to_bytes(8) + part)
                 line["sealed"] += len(part) + 8
             if kept.key is not None and all(part[:1] == ciphers.OF_RECORD for part in kept.sealed):
-                handle = _handle(kept.metadata)
-                line |= {
-                    "state": "open",
-                    "key": base64.b64encode(kept.key).decode(),
-                    "purpose": str(handle.keeping),
-                }
-                line |= opened(handle, kept.key, kept.sealed)
+                line |= _shown(kept.metadata, kept.key, kept.sealed)
         elif (told := self._told(row)) is not None:
             line["told"] = told
             if kept is not None:
@@ -354,6 +348,17 @@ class _Writer:
             "files": hashes,
         }
         return json.dumps(said, indent=1).encode() + b"\n"
+
+
+def _shown(metadata: dict[str, Any], key: bytes, sealed: list[bytes]) -> dict[str, Any]:
+    """A record's text and the key that opens it; nothing of one that was altered, which the verifier finds."""
+    handle = _handle(metadata)
+    try:
+        content = opened(handle, key, sealed)
+    except envelope.Tampered:
+        return {}
+    own = {"state": "open", "key": base64.b64encode(key).decode(), "purpose": str(handle.keeping)}
+    return {**own, **content}
 
 
 def opened(handle: record.Handle, key: bytes, sealed: list[bytes]) -> dict[str, Any]:

@@ -309,6 +309,30 @@ def test_what_is_left_of_an_erased_record_is_proven(
         assert exported.lines()[0]["metadata"] is None
 
 
+@pytest.mark.parametrize(
+    "alter",
+    [
+        "UPDATE audit_chunk SET sealed = overlay(sealed placing %b from 20) WHERE request_id = %s",
+        "UPDATE audit_record SET input = overlay(input placing %b from 20) WHERE id = %s",
+        "UPDATE audit_record SET context = overlay(context placing %b from 20) WHERE id = %s",
+    ],
+)
+def test_an_altered_record_is_given_away_as_it_is_and_found(
+    alter: str, export: Callable[..., Exported], member: Actor, services: Services
+) -> None:
+    """Who altered one record hinders the export of no other, nor of what proves that it was altered."""
+    altered = generation(member, passages=[{"document": "a", "text": "b"}]).request_id
+    other = generation(member).request_id
+    with psycopg.connect(services.postgres.url, autocommit=True) as owner:
+        owner.execute(alter, [b"\x00\x01\x02\x03", altered])
+    exported = export(altered, other)
+    one, two = exported.lines()
+    assert (one["request_id"], one["input"], two["state"]) == (str(altered), None, "open")
+    assert exported.findings() == [
+        f"The record 1 ('{altered}'): a ciphertext was altered, added or removed.",
+    ]
+
+
 def test_an_older_head_is_noticed(
     export: Callable[..., Exported], records: list[UUID], member: Actor
 ) -> None:
