@@ -448,12 +448,15 @@ class _Reader:
         piece = self._pieces[self._at]
         self._at += 1
         if piece.kind == "not":
+            count = 1
+            while self._next() == "not":
+                self._at, count = self._at + 1, count + 1
             if self._next() in ("", "or", ")"):
                 raise BadQuery(
                     _("A minus excludes what follows it. Write a word behind it, or take it away.")
                 )
             what = self._one(depth)
-            return what.what if isinstance(what, Not) else Not(what)
+            return Not(what) if count % 2 else what
         if piece.kind == "(":
             if depth == DEEPEST:
                 raise BadQuery(_("Too many brackets stand in one another. Take some away."))
