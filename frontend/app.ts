@@ -16,6 +16,8 @@ function sendFormsOnce(): void {
     if (form.method === "dialog" || event.defaultPrevented) return;
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "1";
+    // A file comes down and the page stays, so nothing else tells when another may be asked for.
+    if ("download" in form.dataset) setTimeout(() => delete form.dataset.sent, 2000);
   });
   window.addEventListener("pageshow", () => {
     for (const form of document.querySelectorAll<HTMLFormElement>("form[data-sent]")) delete form.dataset.sent;

@@ -115,7 +115,6 @@ function tellOfDownloads(): void {
       toast(say(strings, "export_started"));
       const note = find("[data-download-note]", form);
       if (note) note.textContent = say(strings, "export_started");
-      setTimeout(() => delete form.dataset.sent, SLOW_MS);
     });
   }
 }
