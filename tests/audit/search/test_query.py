@@ -65,11 +65,10 @@ _PIECES = [
         ("（money 或 bank） test", And((Or((MONEY, BANK)), TEST))),
         ("money | bank", Or((MONEY, BANK))),
         ("-money", Not(MONEY)),
-        ("--money", MONEY),
         ("NOT -NOT money", Not(MONEY)),
         # As long as a search can be: none reads so deep that it fails.
-        ("-" * 899 + "money", Not(MONEY)),
-        ("-" * 900 + "money", MONEY),
+        ("-" * 995 + "money", Not(MONEY)),
+        ("-" * 994 + "money", MONEY),
         ("NOT money", Not(MONEY)),
         ("--money", MONEY),
         ("-(money OR bank)", Not(Or((MONEY, BANK)))),
