@@ -35,7 +35,7 @@ _SPACES = " \u00a0"
 def render(facts: Facts) -> bytes:
     _load_font()
     out = BytesIO()
-    title = f"{_('Case report')} {facts.case.number}"
+    title = _("Case report %(number)s") % {"number": facts.case.number}
     document = SimpleDocTemplate(
         out,
         pagesize=A4,
@@ -208,7 +208,8 @@ def _proof(facts: Facts) -> Iterator[Flowable]:
         if place is None:
             yield from _pairs([(f"{number}.", _("has no place in the log yet"))])
             continue
-        pairs = [(f"{number}. {_('Sequence')}", str(place.sequence)), (_("Leaf"), place.leaf.hex())]
+        sequence = _("Sequence")
+        pairs = [(f"{number}. {sequence}", str(place.sequence)), (_("Leaf"), place.leaf.hex())]
         if head := place.checkpoint:
             pairs.append((_("Checkpoint"), f"{head.size} · {head.root.hex()} · {_time(head.created)}"))
         yield from _pairs(pairs)
