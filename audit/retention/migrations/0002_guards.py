@@ -101,11 +101,17 @@ BEGIN
 END $$;
 CREATE TRIGGER guard BEFORE INSERT ON audit_retention_deed FOR EACH ROW EXECUTE FUNCTION audit_guard_deed();
 
+-- Until the end of the transaction: nobody decides the deed otherwise, and nobody does it.
+CREATE FUNCTION audit_lock_deed(wanted uuid) RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('audit_retention_deed ' || wanted, 0))
+$$;
+
 CREATE FUNCTION audit_guard_verdict() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     deed record;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('audit_retention_deed ' || NEW.deed_id, 0));
+    PERFORM public.audit_lock_deed(NEW.deed_id);
     SELECT * INTO deed FROM public.audit_retention_deed
         WHERE tenant_id = public.audit_tenant() AND id = NEW.deed_id;
     IF NOT FOUND OR deed.done IS NOT NULL THEN
@@ -196,9 +202,10 @@ CREATE FUNCTION audit_forget_words(scope uuid, wanted_day date, gone uuid[]) RET
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF to_regclass('public.audit_search_entry') IS NOT NULL THEN
-        DELETE FROM public.audit_search_entry
-            WHERE tenant_id = scope AND day = wanted_day AND request_id = ANY (gone);
+        -- First what waits: whoever is indexing it has taken it off the list, and is waited for here.
         DELETE FROM public.audit_search_waiting
+            WHERE tenant_id = scope AND day = wanted_day AND request_id = ANY (gone);
+        DELETE FROM public.audit_search_entry
             WHERE tenant_id = scope AND day = wanted_day AND request_id = ANY (gone);
     END IF;
 END $$;
@@ -211,6 +218,7 @@ DECLARE
     part record;
     erased bigint := 0;
 BEGIN
+    PERFORM public.audit_lock_deed(wanted);
     SELECT * INTO deed FROM public.audit_retention_deed WHERE tenant_id = scope AND id = wanted FOR UPDATE;
     IF NOT FOUND OR deed.kind <> 'erasure' OR NOT public.audit_deed_is_ready(wanted) THEN
         RAISE EXCEPTION 'this erasure is not decided, or its day of grace is not over';
@@ -254,6 +262,7 @@ DECLARE
     deed record;
     released bigint;
 BEGIN
+    PERFORM public.audit_lock_deed(wanted);
     SELECT * INTO deed FROM public.audit_retention_deed WHERE tenant_id = scope AND id = wanted FOR UPDATE;
     IF NOT FOUND OR deed.kind <> 'release' OR NOT public.audit_deed_is_ready(wanted) THEN
         RAISE EXCEPTION 'this release is not decided, or its day of grace is not over';
@@ -328,7 +337,8 @@ DROP TRIGGER guard ON audit_retention_notice;
 DROP TRIGGER guard ON audit_retention_policy;
 DROP FUNCTION audit_drop_empty(text, date), audit_may_destroy_key(text, date),
     audit_release(uuid), audit_erase(uuid), audit_forget_words(uuid, date, uuid[]), audit_retention_delete(text, date),
-    audit_lock_day(date), audit_deed_is_ready(uuid), audit_guard_hold(), audit_guard_verdict(), audit_guard_deed(),
+    audit_lock_day(date), audit_deed_is_ready(uuid), audit_guard_hold(), audit_guard_verdict(), audit_lock_deed(uuid),
+    audit_guard_deed(),
     audit_guard_unfinished(), audit_guard_notice(), audit_guard_policy(), audit_retention_ready(text, date),
     audit_retention_due(text, date), audit_retention_days(text), audit_keeping(text, smallint), audit_tenant(),
     audit_now();

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable
 from datetime import date, timedelta
+from threading import Event, Thread
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, connections
 
 from audit import leaf, record, secrecy
 from audit.models import AuditChunk, AuditCompletion, AuditRecord
@@ -14,6 +15,8 @@ from audit.output import text_of
 from audit.record import Handle
 from audit.retention import destruction, erasure, holds
 from audit.retention.models import Deed, Erased
+from audit.search import index
+from audit.search.entries import SearchEntry
 from audit.selectors import State, open_record
 from audit.tree import merkle
 from audit.tree.models import Leaf, Statement
@@ -67,6 +70,40 @@ def test_the_persons_content_is_gone_and_nobody_elses(
         gone = [each.request_id for each in theirs]
         assert not AuditChunk.objects.filter(request_id__in=gone).exists()
         assert {bytes(row.input) for row in AuditRecord.objects.filter(id__in=gone)} == {b""}
+
+
+def test_words_that_are_being_indexed_meanwhile_go_too(
+    member: Actor, officer: Actor, second_officer: Actor, clocks: Clocks
+) -> None:
+    handle = generation(member)
+    deed = asked(officer, member.user_id)
+    erasure.approve(actor=second_officer, deed_id=deed.pk, reason="It is their right")
+    clocks.shift(timedelta(hours=24, minutes=1))
+    indexed, finish = Event(), Event()
+
+    def index_it() -> None:
+        with tenant_scope(member.tenant_id):
+            assert index.index_batch(member.tenant_id)
+            indexed.set()
+            finish.wait(10)
+        connections.close_all()
+
+    def erase_it() -> None:
+        assert indexed.wait(10)
+        erasure.carry_out(member.tenant_id)
+        connections.close_all()
+
+    threads = [Thread(target=index_it), Thread(target=erase_it)]
+    for thread in threads:
+        thread.start()
+    threads[1].join(1)
+    assert threads[1].is_alive(), "it waits for what is being indexed"
+    finish.set()
+    for thread in threads:
+        thread.join(20)
+    with tenant_scope(member.tenant_id):
+        assert Erased.objects.filter(request_id=handle.request_id).exists()
+        assert not SearchEntry.objects.filter(request_id=handle.request_id).exists()
 
 
 def test_the_statement_names_the_leaves_and_no_person(

@@ -29,6 +29,7 @@ from tenants.scope import tenant_scope
 from tests.audit.conftest import begin, generation, id_at
 from tests.audit.retention.conftest import Clocks
 from tests.conftest import Company
+from tests.support.services import Services
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -381,6 +382,30 @@ class TestRelease:
         [view] = holds.releases(officer, CASE)
         assert view.state == "withdrawn" and view.reason == "The case is closed"
         assert [reason for _verdict, reason in view.verdicts] == ["Agreed", "We need it after all"]
+
+    def test_is_not_called_off_while_it_is_done(
+        self,
+        old: Handle,
+        officer: Actor,
+        second_officer: Actor,
+        clocks: Clocks,
+        services: Services,
+    ) -> None:
+        """Who calls it off is told that it is too late, and not that it is called off."""
+        place(officer, old)
+        deed = release(officer, second_officer)
+        clocks.shift(timedelta(hours=25))
+        with psycopg.connect(services.postgres.url) as worker:
+            worker.execute("SELECT set_config('custos.tenant', %s, true)", [str(officer.tenant_id)])
+            assert worker.execute("SELECT audit_release(%s)", [deed.pk]).fetchone() == (1,)
+            with pytest.raises(DatabaseError), tenant_scope(officer.tenant_id), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '300ms'")
+                holds.withdraw_release(actor=officer, deed_id=deed.pk, reason="We need it after all")
+            worker.commit()
+        with pytest.raises(Refused):
+            holds.withdraw_release(actor=officer, deed_id=deed.pk, reason="We need it after all")
+        with tenant_scope(officer.tenant_id):
+            assert not Verdict.objects.filter(outcome="withdrawn").exists()
 
     def test_refused_is_refused(
         self, old: Handle, officer: Actor, second_officer: Actor, clocks: Clocks
