@@ -462,7 +462,8 @@ def _manifest_note(tenant_id: UUID, manifest: bytes) -> str:
 
 
 def _json(text: bytes) -> Any:
-    return json.loads(text.decode(errors="surrogatepass"))
+    # What is no number, as NaN, is null: other readers of JSON know none such.
+    return json.loads(text.decode(errors="surrogatepass"), parse_constant=lambda name: None)
 
 
 def _line(value: dict[str, Any]) -> bytes:

@@ -716,7 +716,7 @@ def measured(bundle: Bundle, name: str) -> tuple[int, str]:
 
 def json_from_sealed(data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8", "surrogatepass"))
+        return json.loads(data.decode("utf-8", "surrogatepass"), parse_constant=lambda name: None)
     except (ValueError, RecursionError) as error:
         raise Bad("what was sealed is not JSON") from error
 

@@ -122,6 +122,22 @@ class TestHeld:
             assert kept.metadata["record"]["id"] == str(old.request_id)
             assert holds.kept(reviewer, old.request_id) is None
 
+    def test_a_bundle_is_not_held_up_by_a_copy_that_was_altered(
+        self,
+        old: Handle,
+        officer: Actor,
+        yesterday: date,
+        pass_days: Callable[..., None],
+        owner: psycopg.Connection,
+    ) -> None:
+        place(officer, old)
+        pass_days(yesterday, 7)
+        destruction.run_all()
+        owner.execute("UPDATE audit_hold SET sealed = set_bit(sealed, 300, 1 - get_bit(sealed, 300))")
+        with tenant_scope(officer.tenant_id):
+            kept = holds.kept(officer, old.request_id)
+        assert kept is not None and (kept.key, kept.sealed) == (None, None)
+
     @pytest.mark.parametrize(
         "change",
         [

@@ -116,6 +116,7 @@ def records(member: Actor) -> list[UUID]:
         generation(member, passages=[{"document": "a", "text": "b"}], texts=()),
         generation(member, input="plain \ud800 \u2028 漢字", texts=("😀", "\ud83d")),
         generation(member, status="failed", input=[{"role": "user", "content": None, "n": 1.0}], texts=("",)),
+        generation(member, input=[{"role": "user", "content": "", "n": [float("nan"), float("-inf")]}]),
         record.record_event(
             actor=member, kind="group.created", detail={"before": {}, "after": {"name": "x"}}
         ),
@@ -166,6 +167,15 @@ def test_it_holds_what_was_asked_and_answered(exported: Exported, records: list[
     assert lines[2]["passages"] == [{"document": "a", "text": "b"}] and lines[2]["output"] == ""
     assert lines[3]["input"] == "plain \ud800 \u2028 漢字"
     assert {line["state"] for line in lines} == {"open"}
+
+
+def test_its_lines_are_json_for_every_reader(exported: Exported) -> None:
+    def refuse(name: str) -> None:
+        pytest.fail(f"{name} is no JSON")
+
+    for line in exported.files["records.jsonl"].splitlines():
+        json.loads(line, parse_constant=refuse)
+    assert exported.findings() == []
 
 
 def test_its_export_is_recorded_first_and_covered_by_its_head(
@@ -261,7 +271,7 @@ def test_a_gone_record_is_proven_by_its_tombstone(
     (said,) = exported.lines("statements.jsonl")
     # Another count, day or place: not what the log holds.
     for change in (
-        lambda line, said: said.update(text=said["text"].replace('"count":5', '"count":6')),
+        lambda line, said: said.update(text=said["text"].replace('"count":', '"count":1')),
         lambda line, said: said.update(signature=said["signature"][:-9] + "AAAAAAA=\n"),
         lambda line, said: line["told"].update(place=0),
         lambda line, said: line["told"].update(statement=str(uuid7())),
