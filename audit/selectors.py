@@ -219,8 +219,8 @@ def find_record(actor: Actor, request_id: UUID) -> Summary:
 def survey(actor: Actor, filters: RecordFilters = RecordFilters()) -> Survey:
     """How many records match, and how they spread. Raises NotVisible without audit.list."""
     require(actor, AUDIT_LIST)
-    completion = AuditCompletion.objects.filter(day=OuterRef("day"), request_id=OuterRef("id"))
     with tenant_scope(actor.tenant_id):
+        completion = AuditCompletion.objects.filter(day=OuterRef("day"), request_id=OuterRef("id"))
         ended = Coalesce(Subquery(completion.values("status")[:1]), Value(RUNNING, TextField()))
         found = _filtered(actor, filters).order_by("-day", "-id").annotate(ended=ended)
         columns = zip(*found.values_list(*_FACETS.values())[: COUNT_MOST + 1], strict=True)

@@ -14,6 +14,7 @@ import pytest
 from django.contrib.auth.hashers import make_password
 from django.db import connections
 from django.test import Client, TransactionTestCase
+from django.utils import translation
 
 from console.management.commands.prepare import prepare_schema
 from tenants import envelope, lifecycle
@@ -62,6 +63,12 @@ def _empty_tables(self: TransactionTestCase) -> None:
 
 
 TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def forget_language() -> None:
+    """The language of the last page that a test's browser asked for stays with the thread."""
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from tenants.errors import Refused
 from tenants.ids import uuid7
 from tenants.roles import AUDIT_READ, REVIEW_MANAGE, REVIEW_WORK
 
-PURPOSE = "audit.saved"  # Of the keys: a saved search outlives the days of the records that it finds.
+PURPOSE = "audit.searches"  # Of the keys: a saved search outlives the days of the records that it finds.
 MOST = 200  # A person's.
 UNDO_FOR = timedelta(days=1)
 

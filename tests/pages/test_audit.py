@@ -341,4 +341,8 @@ class TestChanges:
         areas = {kind.split(".")[0] for kind in labels.EVENTS}
         kinds = {kind for text in texts for kind in told.findall(text) if kind.split(".")[0] in areas}
         assert kinds <= set(labels.EVENTS)
-        assert [kind for kind in labels.EVENTS if not any(f'"{kind}"' in text for text in texts)] == []
+        # Deeds of reviews and cases are named without their area, and floods put theirs together.
+        unmade = [kind for kind in labels.EVENTS if not any(f'"{kind}"' in text for text in texts)]
+        deeds = [kind.split(".")[1] for kind in unmade if kind.split(".")[0] in ("review", "case", "quota")]
+        assert len(deeds) == len(unmade)
+        assert [deed for deed in deeds if not any(f'"{deed}"' in text for text in texts)] == []

@@ -84,7 +84,7 @@ class SearchForm(forms.Form):
     rule = forms.CharField(label=gettext_lazy("Rule"), required=False, max_length=100)
     risk = forms.CharField(label=gettext_lazy("Risk"), required=False, max_length=30)
     sort = forms.ChoiceField(label=gettext_lazy("Order"), required=False, choices=list(SORTS.items()))
-    zone = forms.CharField(required=False, max_length=100)
+    zone = forms.Field(required=False)  # Whatever is no zone means UTC.
 
     def __init__(self, asked: Asked, *, reason: str = "") -> None:
         super().__init__({**asked.told(), "reason": reason})
