@@ -13,7 +13,7 @@ def test_rows_are_ticked_and_a_question_is_asked_in_place(sign_in: Callable[...,
     bar = page.locator("[data-bulk]")
     expect(bar).to_be_hidden()
     page.get_by_label("Select all on this page").check()
-    expect(bar).to_contain_text("6 selected")  # all of the demonstration's people but oneself
+    expect(bar).to_contain_text("7 selected")  # all of the demonstration's people but oneself
     page.get_by_label("Select all on this page").uncheck()
     page.get_by_label("Select curator@acme-bank.example").check()
     page.get_by_role("button", name="Disable…").click()
