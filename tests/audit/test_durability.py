@@ -64,6 +64,7 @@ def test_killing_the_writer_loses_nothing_and_doubles_nothing(
         assert text == text_of(request_id, seq)
 
 
+@pytest.mark.timeout(400)
 def test_killing_the_database_loses_nothing(member: Actor, services: Services) -> None:
     """Even where the role is set to acknowledge before the disk does: the audit's own triggers insist."""
     with psycopg.connect(services.postgres.url, autocommit=True) as owner:
