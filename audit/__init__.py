@@ -4,6 +4,7 @@
     output.py      the form of what a model wrote: text, reasoning, tool calls, several answers
     leaf.py        the digest of a closed record, computed over ciphertext and canonical metadata
     partitions.py  one partition a day of every audit table
+    turns.py       a recorded conversation as turns to be read
     selectors.py   listing and opening records; every opening is itself a record
     statistics.py  figures from the plain columns
     reaper.py      closes the records of generations whose process died

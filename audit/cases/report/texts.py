@@ -1,16 +1,12 @@
 """What was asked and answered, turn by turn, exactly as it is recorded."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.utils.translation import gettext as _
 
 from audit.output import Kind, Part
 from audit.selectors import RecordView
-
-
-class Turn(NamedTuple):
-    role: str
-    text: str
+from audit.turns import Turn, called, of_message
 
 
 def turns(view: RecordView) -> list[Turn]:
@@ -34,37 +30,16 @@ def _asked(asked: Any) -> list[Turn]:
         return [Turn(_("Prompt"), str(asked))]
     if isinstance(asked, list):
         return [
-            turn for each in asked for turn in (_message(each) if isinstance(each, dict) else _asked(each))
+            turn for each in asked for turn in (of_message(each) if isinstance(each, dict) else _asked(each))
         ]
     return [Turn(_("Prompt"), asked or "")]
-
-
-def _message(message: dict[str, Any]) -> list[Turn]:
-    roles = {
-        "system": _("System"),
-        "user": _("Question"),
-        "assistant": _("Earlier answer"),
-        "tool": _("Result of a tool"),
-    }
-    role = roles.get(message.get("role", ""), message.get("role", ""))
-    thought, said = message.get("reasoning_content"), message.get("content")
-    calls = [call["function"] for call in message.get("tool_calls") or []]
-    return [
-        *([Turn(f"{role} · {_('Reasoning')}", thought)] if thought else []),
-        *([Turn(role, said or "")] if said or not calls else []),
-        *(Turn(f"{role} · {_called(call['name'])}", call["arguments"]) for call in calls),
-    ]
 
 
 def _answered(part: Part) -> Turn:
     kinds = {
         Kind.TEXT: _("Answer"),
         Kind.REASONING: f"{_('Answer')} · {_('Reasoning')}",
-        Kind.TOOL_CALL: f"{_('Answer')} · {_called(part.name)}",
+        Kind.TOOL_CALL: f"{_('Answer')} · {called(part.name)}",
     }
     number = f" {part.choice + 1}" if part.choice else ""
     return Turn(kinds[part.kind] + number, part.text)
-
-
-def _called(name: str) -> str:
-    return _("Call of %(function)s") % {"function": name}

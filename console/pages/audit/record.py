@@ -16,6 +16,7 @@ from audit.output import Kind, Part
 from audit.record import EMBEDDING, REQUESTS, AuditUnavailable
 from audit.search.asked import Asked
 from audit.search.query import BadQuery, Phrase, Prefix, Word, parse
+from audit.turns import called, of_message
 from console.pages.audit import actions, neighbours, sealing
 from console.tenancy import TenantRequest, tenant_view
 from tenants.actors import require
@@ -127,27 +128,13 @@ def turns(asked: Any) -> list[dict[str, str]]:
         return [{"role": _("Prompt"), "text": str(asked)}]
     if isinstance(asked, list):
         return [
-            turn for each in asked for turn in (_message(each) if isinstance(each, dict) else turns(each))
+            turn
+            for each in asked
+            for turn in (
+                [said._asdict() for said in of_message(each)] if isinstance(each, dict) else turns(each)
+            )
         ]
     return [{"role": _("Prompt"), "text": asked or ""}]
-
-
-def _message(message: dict[str, Any]) -> list[dict[str, str]]:
-    """One message of a chat, with what an earlier answer thought and called as turns of their own."""
-    roles = {
-        "system": _("System"),
-        "user": _("Question"),
-        "assistant": _("Earlier answer"),
-        "tool": _("Result of a tool"),
-    }
-    role = roles.get(message.get("role", ""), message.get("role", ""))
-    thought, said = message.get("reasoning_content"), message.get("content")
-    calls = [call["function"] for call in message.get("tool_calls") or []]
-    return [
-        *([{"role": f"{role} · {_('Reasoning')}", "text": thought}] if thought else []),
-        *([{"role": role, "text": said or ""}] if said or not calls else []),
-        *({"role": f"{role} · {_call(call['name'])}", "text": call["arguments"]} for call in calls),
-    ]
 
 
 def answers(parts: list[Part]) -> list[dict[str, str]]:
@@ -157,13 +144,9 @@ def answers(parts: list[Part]) -> list[dict[str, str]]:
 
 
 def _label(part: Part, several: bool) -> str:
-    kinds = {Kind.TEXT: "", Kind.REASONING: _("Reasoning"), Kind.TOOL_CALL: _call(part.name)}
+    kinds = {Kind.TEXT: "", Kind.REASONING: _("Reasoning"), Kind.TOOL_CALL: called(part.name)}
     choice = _("Answer %(number)s") % {"number": part.choice + 1} if several else ""
     return " · ".join(word for word in (choice, kinds[part.kind]) if word)
-
-
-def _call(name: str) -> str:
-    return _("Call of %(function)s") % {"function": name}
 
 
 def _readable(value: Any) -> str:
