@@ -13,7 +13,8 @@ from django.template.response import SimpleTemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from console.pages.errors import keys_unavailable
+from audit.record import AuditUnavailable
+from console.pages.errors import keys_unavailable, not_recorded
 from console.sign_in.entry import way_to
 from tenants.access import Actor, NotVisible, actor_for_user, require
 from tenants.actors import platform_actor
@@ -37,7 +38,7 @@ def tenant_view(
 
     Anonymous visitors go to sign in, and people whose session lacks what the tenant asks for, as a second factor, go to
     where they can show it. Strangers, and members without `permission`, get the 404 of a missing page, and
-    so does whatever the view raises NotVisible for.
+    so does whatever the view raises NotVisible for. What cannot be recorded is undone, and they are told so.
     """
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -67,6 +68,9 @@ def tenant_view(
             except KeysUnavailable:
                 logger.exception("a page failed for want of keys")
                 return keys_unavailable(request)
+            except AuditUnavailable:
+                logger.exception("a page was undone, for it could not be recorded")
+                return not_recorded(request)
 
         return wrapped
 
@@ -87,6 +91,9 @@ def platform_view(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespon
             return view(request, **kwargs)
         except NotVisible as error:
             raise Http404 from error
+        except AuditUnavailable:
+            logger.exception("a page was undone, for it could not be recorded")
+            return not_recorded(request)
 
     return wrapped
 

@@ -33,7 +33,6 @@ from console.pages.audit.case_forms import (
     RecordForm,
     SignatureForm,
 )
-from console.pages.audit.cases import recorded
 from console.tenancy import TenantRequest, tenant_view
 from tenants import clock
 from tenants.access import Actor, NotVisible
@@ -43,14 +42,12 @@ Values = dict[str, Any]
 
 
 @require_safe
-@recorded
 @tenant_view(REVIEW_WORK)
 def page(request: TenantRequest, case_id: UUID) -> HttpResponse:
     return _drawn(request, selectors.open_one(request.actor, case_id))
 
 
 @require_POST
-@recorded
 @tenant_view(REVIEW_WORK)
 def act(request: TenantRequest, case_id: UUID, action: str) -> HttpResponse:
     """One of ACTIONS; what was refused is shown on the page of the case, with what was typed."""
@@ -69,7 +66,6 @@ def act(request: TenantRequest, case_id: UUID, action: str) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@recorded
 @tenant_view(REVIEW_WORK)
 def details(request: TenantRequest, case_id: UUID) -> HttpResponse:
     view = selectors.open_one(request.actor, case_id)
@@ -95,7 +91,6 @@ def details(request: TenantRequest, case_id: UUID) -> HttpResponse:
 
 
 @require_safe
-@recorded
 @tenant_view(REVIEW_WORK)
 def file(request: TenantRequest, case_id: UUID, file_id: UUID) -> HttpResponse:
     """A download, never shown in the browser, whatever it holds."""

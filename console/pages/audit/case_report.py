@@ -15,8 +15,9 @@ from audit.cases.access import case_of
 from audit.cases.opening import linked_records
 from audit.cases.report import making, texts
 from audit.cases.report.facts import opened
+from audit.record import AuditUnavailable
 from console.pages.audit.case import as_download
-from console.pages.audit.cases import recorded
+from console.pages.errors import not_recorded
 from console.tenancy import TenantRequest, tenant_view
 from tenants.access import NotVisible, require
 from tenants.errors import Refused
@@ -24,7 +25,6 @@ from tenants.roles import AUDIT_READ, REVIEW_WORK
 
 
 @require_safe
-@recorded
 @tenant_view(REVIEW_WORK)
 def record(request: TenantRequest, case_id: UUID, request_id: UUID) -> HttpResponse:
     """The text of a record of the case; that it was opened is known inside the case alone."""
@@ -52,7 +52,6 @@ class _Bundle:
 
 
 @require_POST
-@recorded
 def report(request: TenantRequest, slug: str, case_id: UUID) -> HttpResponse:
     """POST form=pdf, jsonl or bundle: a download."""
     answer = _report(request, slug=slug, case_id=case_id)
@@ -63,6 +62,8 @@ def report(request: TenantRequest, slug: str, case_id: UUID) -> HttpResponse:
         made = making.make_bundle(actor, case_id, address=actor.address)
     except NotVisible as error:
         raise Http404 from error
+    except AuditUnavailable:
+        return not_recorded(request)
     except Refused as error:
         messages.error(request, error.message)
         return redirect("case", actor.tenant_slug, case_id)

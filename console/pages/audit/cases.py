@@ -1,7 +1,5 @@
 """The pages of cases: the list, opening one, and records that join one. To those outside there is nothing here."""
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +13,6 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from audit.cases import opening, selectors
 from audit.cases.models import Case
-from audit.record import AuditUnavailable
 from console.pages.administration.forms import FAILED, attempt, status_of
 from console.pages.audit import case_labels
 from console.pages.audit.case_forms import JoinForm, OpenForm
@@ -23,7 +20,6 @@ from console.pages.listing import Column, Listing, selected
 from console.tenancy import TenantRequest, tenant_view
 from tenants.access import NotVisible
 from tenants.roles import REVIEW_WORK
-from tenants.scope import tenant_scope
 
 SHOWN: dict[str, Any] = {
     "": gettext_lazy("Open cases"),
@@ -42,24 +38,7 @@ COLUMNS = (
 )
 
 
-def recorded(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A page that shows nothing when what it is about to show, or did, cannot be recorded."""
-
-    @wraps(view)
-    def wrapped(request: TenantRequest, **kwargs: Any) -> HttpResponse:
-        try:
-            return view(request, **kwargs)
-        except AuditUnavailable:
-            # What was begun is undone by now; the page around the message has queries of its own.
-            with tenant_scope(request.actor.tenant_id):
-                context = {"title": _("Not possible now")}
-                return render(request, "audit/case_unavailable.html", context, status=503)
-
-    return wrapped
-
-
 @require_safe
-@recorded
 @tenant_view(REVIEW_WORK)
 def page(request: TenantRequest) -> HttpResponse:
     show = request.GET.get("show", "")
@@ -89,7 +68,6 @@ def page(request: TenantRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@recorded
 @tenant_view(REVIEW_WORK)
 def create(request: TenantRequest) -> HttpResponse:
     """A new case. ?record=… or POST selected=…: with these records."""
@@ -107,7 +85,6 @@ def create(request: TenantRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@recorded
 @tenant_view(REVIEW_WORK)
 def join(request: TenantRequest) -> HttpResponse:
     """The selected records join a case, or lead to a new one."""
