@@ -13,6 +13,7 @@ import secrets
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -59,10 +60,16 @@ class Environment:
     redis_url: str
     inference_url: str
     inference_precision: str
+    models_dir: Path | None
+    models_four_eyes: bool
+    model_upload_gb: int
+    hub_url: str
     email_url: str
     email_from: str
     witness_url: str
     witness_key: str
+    prometheus_url: str
+    webhook_networks: tuple[str, ...]
     keys: KeySettings
 
     @property
@@ -97,11 +104,17 @@ def load() -> Environment:
         redis_url=value("REDIS_URL"),
         inference_url=value("CUSTOS_INFERENCE_URL"),
         inference_precision=_precision(value("CUSTOS_INFERENCE_PRECISION", PRECISIONS[0])),
+        models_dir=_folder("CUSTOS_MODELS_DIR", value("CUSTOS_MODELS_DIR")),
+        models_four_eyes=value("CUSTOS_MODELS_FOUR_EYES").lower() in {"1", "true", "yes"},
+        model_upload_gb=_gigabytes("CUSTOS_MODEL_UPLOAD_GB", value("CUSTOS_MODEL_UPLOAD_GB", "50")),
+        hub_url=value("CUSTOS_HUB_URL", "https://huggingface.co").rstrip("/"),
         email_url=value("CUSTOS_EMAIL_URL"),
         email_from=value("CUSTOS_EMAIL_FROM", "Custos <custos@localhost>"),
         keys=_keys(value),
         witness_url=value("CUSTOS_WITNESS_URL"),
         witness_key=value("CUSTOS_WITNESS_KEY"),
+        prometheus_url=_web_address("PROMETHEUS_URL", value("PROMETHEUS_URL")),
+        webhook_networks=_networks("CUSTOS_WEBHOOK_NETWORKS", value("CUSTOS_WEBHOOK_NETWORKS")),
     )
 
 
@@ -263,9 +276,39 @@ def _keys(value: Callable[[str, str], str]) -> KeySettings:
     return found
 
 
+def _web_address(name: str, text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_sound = not text or (parts.scheme in ("http", "https") and bool(parts.hostname))
+    except ValueError:
+        is_sound = False
+    if not is_sound:
+        raise InvalidSetting(f"{name} is no address; give one such as http://prometheus:9090")
+    return text.rstrip("/")
+
+
+def _networks(name: str, text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(word)) for word in _words(text))
+    except ValueError as error:
+        raise InvalidSetting(f"{name}: {error}; give networks such as 10.1.0.0/16, comma-separated") from None
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise InvalidSetting(f"CUSTOS_PORT is {text!r}; give a port number from 1 to 65535")
+    return int(text)
+
+
+def _folder(name: str, text: str) -> Path | None:
+    if text and not Path(text).is_absolute():
+        raise InvalidSetting(f"{name} is {text!r}; give the folder's whole path, from /")
+    return Path(text) if text else None
+
+
+def _gigabytes(name: str, text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 100_000:
+        raise InvalidSetting(f"{name} is {text!r}; give a whole number of gigabytes")
     return int(text)
 
 

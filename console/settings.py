@@ -32,6 +32,15 @@ WITNESS_KEY = ENVIRONMENT.witness_key
 METRICS_TOKEN = environment.secret(VAR_DIR, "metrics_token")
 INFERENCE_TOKEN = environment.inference_token(VAR_DIR)
 INFERENCE_URL = ENVIRONMENT.inference_url
+# Where operators put models to import, if anywhere; and whether two people bring a version into production.
+MODELS_DIR = ENVIRONMENT.models_dir
+MODELS_FOUR_EYES = ENVIRONMENT.models_four_eyes
+MODEL_UPLOAD_BYTES = ENVIRONMENT.model_upload_gb * 1_000_000_000
+HUB_URL = ENVIRONMENT.hub_url
+PROMETHEUS_URL = ENVIRONMENT.prometheus_url
+# From it the secrets of webhooks are derived, one each.
+WEBHOOK_KEY = environment.secret(VAR_DIR, "webhook.key", environment.master_key)
+WEBHOOK_NETWORKS = ENVIRONMENT.webhook_networks
 
 ALLOWED_HOSTS = list(ENVIRONMENT.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(ENVIRONMENT.trusted_origins)
@@ -65,6 +74,7 @@ INSTALLED_APPS = [
     "inference.registry",
     "console",
     "console.chat",
+    "console.monitoring",
     "console.sign_in",
     "console.scim",
 ]

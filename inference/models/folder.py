@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -32,14 +32,21 @@ class ModelFolder:
     manifest: Manifest
 
 
-def prepare(source: Source, models_dir: Path) -> ModelFolder:
-    """The verified folder for `source`, made under `models_dir` if need be. Raises ModelError."""
+def prepare(source: Source, models_dir: Path, *, digest: str = "") -> ModelFolder:
+    """The verified folder for `source`, made under `models_dir` if need be. Raises ModelError.
+
+    digest: as the registry has it, sha256:<hex> of a GGUF file or of a folder's manifest; other files are refused.
+    """
     models_dir.mkdir(parents=True, exist_ok=True)
+    wanted = digest.removeprefix("sha256:")
     if isinstance(source, GgufSource):
-        return _prepare_gguf(source, models_dir)
+        return _prepare_gguf(replace(source, expected_sha256=wanted) if wanted else source, models_dir)
     if isinstance(source, HubSource):
         source = _download(source, models_dir)
-    return _pin_folder(source, models_dir)
+    found = _pin_folder(source, models_dir)
+    if wanted not in ("", found.manifest.digest):
+        raise DigestMismatch(f"{source.path} does not hold the files that are registered; import them again.")
+    return found
 
 
 # --- GGUF: de-quantise once ----------------------------------------------------------------------
@@ -48,7 +55,9 @@ def prepare(source: Source, models_dir: Path) -> ModelFolder:
 def _prepare_gguf(source: GgufSource, models_dir: Path) -> ModelFolder:
     found = sha256_of(source.path)
     if source.expected_sha256 not in (None, found):
-        raise DigestMismatch(f"{source.path} is not the file its package lists; reinstall the package.")
+        raise DigestMismatch(
+            f"{source.path} is not the file its package lists, or that is registered; reinstall or import it again."
+        )
     identity = hashlib.sha256(f"{_CONVERSION} {found}".encode()).hexdigest()[:12]
     folder = models_dir / f"{source.name}-{identity}"
     with FileLock(models_dir / ".lock"):  # Released by the kernel should this process die.

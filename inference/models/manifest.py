@@ -55,13 +55,23 @@ class Manifest:
 
 def describe(folder: Path, *, name: str, source: str, dtype: str, licence: str) -> Manifest:
     files = hash_files(folder)
+    return Manifest(name, source, digest_of(files), dtype, licence, files)
+
+
+def digest_of(files: dict[str, str]) -> str:
+    """One digest (hex) for all files, given theirs by name."""
     lines = "".join(f"{file} {digest}\n" for file, digest in sorted(files.items()))
-    return Manifest(name, source, hashlib.sha256(lines.encode()).hexdigest(), dtype, licence, files)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def hash_files(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in decisive_files(folder)}
+
+
+def decisive_files(folder: Path) -> list[Path]:
+    """What of a folder decides the model's answers, by name."""
     paths = {path for pattern in _PATTERNS for path in folder.glob(pattern)}
-    return {path.name: sha256_of(path) for path in paths if path.name != MANIFEST_NAME}
+    return sorted(path for path in paths if path.name != MANIFEST_NAME)
 
 
 def sha256_of(path: Path) -> str:

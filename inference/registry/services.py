@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from inference.models.manifest import decisive_files
 from inference.models.source import GgufSource, embedder_source, parse_source
-from inference.registry.models import Deployment, ModelVersion, Route
+from inference.registry.models import Deployment, Model, ModelVersion, Route, Stage, StageChange
 from tenants.access import Level
 from tenants.grants import open_to_everyone
 
@@ -22,22 +26,37 @@ def ensure_default_registry() -> None:
     _ensure(
         Deployment.EMBEDDED,
         name=source.name,
-        kind=ModelVersion.Kind.TEXT,
+        title="SmolLM2 135M Instruct",
         origin=source.origin,
-        sha256=source.expected_sha256,
+        sha256=source.expected_sha256 or "",
         precision="bfloat16",
+        kind=ModelVersion.Kind.TEXT,
+        licence=source.licence,
+        architecture="LlamaForCausalLM",
+        parameters=134_515_008,
         context_tokens=8192,
+        location=DEFAULT_MODEL,
+        files=_files(source.path.parent, {source.path.name: source.expected_sha256 or ""}),
+        settings={"layers": 30, "width": 576, "heads": 9, "kv_heads": 3, "vocabulary": 49152},
     )
     embedder = embedder_source(DEFAULT_EMBEDDER)
     assert embedder is not None and embedder.listed is not None
+    decisive = {path.name: embedder.listed.get(path.name, "") for path in decisive_files(embedder.path)}
     _ensure(
         _EMBEDDER,
         name=embedder.name,
-        kind=ModelVersion.Kind.EMBEDDING,
+        title="all-MiniLM-L6-v2",
         origin=embedder.origin,
         sha256=embedder.listed["model.safetensors"],
         precision="float32",
+        kind=ModelVersion.Kind.EMBEDDING,
+        licence=embedder.licence,
+        architecture="BertModel",
+        parameters=22_713_216,
         context_tokens=512,
+        location=DEFAULT_EMBEDDER,
+        files=_files(embedder.path, decisive),
+        settings={"layers": 6, "width": 384, "heads": 12, "vocabulary": 30522},
     )
 
 
@@ -59,31 +78,41 @@ def add_route(*, name: str, label: str, deployment: Deployment, is_default: bool
 
 
 def _ensure(
-    deployment: str,
-    *,
-    name: str,
-    kind: ModelVersion.Kind,
-    origin: str,
-    sha256: str | None,
-    precision: str,
-    context_tokens: int,
+    deployment: str, *, name: str, title: str, origin: str, sha256: str, precision: str, **facts: Any
 ) -> None:
     package, _, revision = origin.partition(":")[0].partition("==")
-    version, _made = ModelVersion.objects.get_or_create(
-        name=name,
-        source=package,
-        revision=revision,
-        digest=f"sha256:{sha256}",
-        precision=precision,
-        defaults={"kind": kind, "served_id": name, "context_tokens": context_tokens},
+    model, _made = Model.objects.get_or_create(
+        name=name, defaults={"title": title, "licence": facts["licence"]}
     )
+    # Named by the digest of their weights, as audit records did before there were lists of files.
+    version = model.versions.filter(
+        revision=revision, digest=f"sha256:{sha256}", precision=precision, adapter=""
+    ).first()
+    if version is None:
+        version = ModelVersion.objects.create(
+            model=model,
+            number=model.versions.count() + 1,
+            source=package,
+            revision=revision,
+            digest=f"sha256:{sha256}",
+            precision=precision,
+            served_id=name,
+            **facts,
+        )
+        StageChange.objects.create(version=version, number=1, stage=Stage.PRODUCTION, by_label="Custos")
     Deployment.objects.get_or_create(
         name=deployment, defaults={"version": version, "base_url": Deployment.EMBEDDED}
     )
 
 
+def _files(folder: Path, digests: dict[str, str]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"sha256": digest, "size": (folder / name).stat().st_size} for name, digest in digests.items()
+    }
+
+
 def _route(deployment_name: str, *, label: str, is_default: bool) -> Route:
-    deployment = Deployment.objects.select_related("version").get(name=deployment_name)
+    deployment = Deployment.objects.select_related("version__model").get(name=deployment_name)
     name = deployment.version.name
     existing = Route.objects.filter(name=name).first()
     return existing or add_route(name=name, label=label, deployment=deployment, is_default=is_default)

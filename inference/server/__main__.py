@@ -42,6 +42,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model", required=True, help="smollm2, a folder, a .gguf file, or hub:ORG/NAME@REVISION"
     )
+    parser.add_argument(
+        "--digest", default="", help="sha256:<hex> as the registry has it; load nothing else than these files"
+    )
     parser.add_argument("--models-dir", type=Path, required=True, help="where converted models are kept")
     parser.add_argument("--served-name", help="the model id clients use; default: from the model")
     parser.add_argument("--host", default="127.0.0.1")
@@ -90,6 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
             max_context=options.max_context,
             threads=options.threads,
             embedder=options.embedder,
+            digest=options.digest,
         )
     )
     config = uvicorn.Config(

@@ -184,16 +184,18 @@ def load_host(
     compile_graph: bool,
     limits: Callable[[LoadedModel], Limits],
     on_step: Callable[[float, int, int], None],
+    digest: str = "",
 ) -> Host:
     """Everything slow: converting (once), compiling kernels (once), verifying, loading, a first run.
 
+    digest: of the registered version that it must be; "" for whatever is there.
     Raises ModelError and whatever torch raises.
     """
     cache_dir = models_dir / "compiled"
     device = choose_device()
     with ThreadPoolExecutor(1) as pool:  # The compiler runs while the model is read.
         compiling = pool.submit(load_kernels, cache_dir) if device.type == "cpu" else None
-        folder = prepare(parse_source(model), models_dir)
+        folder = prepare(parse_source(model), models_dir, digest=digest)
         dtype = torch.float32 if precision == "float32" else torch.bfloat16
         loaded = load(folder, dtype=dtype, device=device, attention=NAME)
         kernels = compiling.result() if compiling else Status(False, "The kernels are for CPUs.", "")

@@ -42,6 +42,7 @@ class Options:
     max_context: int | None = None
     threads: int | None = None
     embedder: str = "minilm"
+    digest: str = ""
 
 
 class _Ready:
@@ -203,6 +204,7 @@ def _load(options: Options, metrics: Metrics) -> _Ready:
         compile_graph=options.compile,
         limits=limits,
         on_step=metrics.observe_step,
+        digest=options.digest,
     )
     template = ChatTemplate(host.loaded.tokenizer)
     return _Ready(host, template, options.served_name or host.loaded.manifest.name)

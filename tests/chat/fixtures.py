@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from pytest_django.fixtures import Settings
 
-from inference.registry.models import Deployment, ModelVersion
+from inference.registry.models import Deployment, Model, ModelVersion
 from inference.registry.services import add_route, ensure_default_registry, ensure_default_route
 from tenants import clock
 from tenants.access import create_api_key
@@ -79,8 +79,8 @@ def _with_route(company: Company) -> Company:
 def thinker(live_acme: Company, scripted: Process) -> str:
     """Acme Bank's route to the scripted model."""
     version = ModelVersion.objects.create(
-        name=THINKER, source="a test", revision="1", digest="-", precision="-", served_id=THINKER,
-        context_tokens=2048,
+        model=Model.objects.create(name=THINKER, title=THINKER), number=1, source="a test", revision="1",
+        digest="-", precision="-", served_id=THINKER, context_tokens=2048,
     )  # fmt: skip
     deployment = Deployment.objects.create(name=THINKER, version=version, base_url=scripted.url)
     with tenant_scope(live_acme.tenant.pk):
