@@ -74,7 +74,6 @@ INSTALLED_APPS = [
     "inference.registry",
     "console",
     "console.chat",
-    "console.monitoring",
     "console.sign_in",
     "console.scim",
 ]
