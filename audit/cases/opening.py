@@ -19,7 +19,7 @@ from audit.cases.models import Case, CaseMember, CaseRecord, Deed, MemberRole, S
 from audit.cases.work import put_deadline
 from audit.models import AuditRecord
 from audit.record import REQUESTS
-from audit.retention import holds
+from audit.retention import departed, holds
 from audit.review.models import SEVERITIES, ReviewItem
 from tenants import clock
 from tenants.access import Actor, NotVisible, require
@@ -78,16 +78,24 @@ def open_case(
 
 
 def open_for_flag(*, actor: Actor, item: ReviewItem, reason: str) -> UUID:
-    """A case for an escalated item, opened by whoever escalated it; its id. As `open_case`."""
+    """A case for an escalated item, opened by whoever escalated it; its id. As `open_case`.
+
+    Where the record went before the escalation was signed, the case is about it all the same, and holds nothing.
+    """
+    is_there = _records(actor, [item.request_id]) and not departed.is_erased(item.request_id)
+    gone = _("The record went under retention, or was erased on request, before this became a case.")
     case = open_case(
         actor=actor,
         title=_("Escalated flag"),
-        summary=reason,
+        summary=reason if is_there else f"{reason}\n\n{gone}",
         severity=str(SEVERITIES[item.rank]),
-        request_ids=[item.request_id],
+        request_ids=[item.request_id] if is_there else [],
         reason=reason,
         flag_id=item.pk,
     )
+    if not is_there:
+        subjects = [item.subject_user_id] if item.subject_user_id else []
+        _put_in(actor, case, {item.request_id: subjects}, reason)
     return case.pk
 
 
@@ -142,16 +150,22 @@ def _link(actor: Actor, case: Case, request_ids: Sequence[UUID], reason: str) ->
     behind = people_behind(_records(actor, wanted))
     if missing := [each for each in wanted if each not in behind]:
         raise NotVisible(f"{len(missing)} records")
-    if any(actor.user_id in people for people in behind.values()):
-        message = _("One of these records is your own. Somebody else has to look into it.")
-        raise Refused("own_record", message)
-    detail = {"records": [str(each) for each in wanted], "reason": reason}
-    seq = deeds.write(actor, case, Deed.RECORDS_LINKED, detail)
-    for request_id in wanted:
-        _put_record(actor, case, seq, request_id, subjects=behind[request_id], reason=reason, is_linked=True)
-    _let_go_of(actor, case, {person for people in behind.values() for person in people})
+    _put_in(actor, case, {each: behind[each] for each in wanted}, reason)
     holds.place(actor=actor, request_ids=wanted, case_id=case.pk, reason=reason)
     return len(wanted)
+
+
+def _put_in(actor: Actor, case: Case, behind: dict[UUID, list[UUID]], reason: str) -> None:
+    """behind: whom each of the records is of. Raises Refused for the actor's own."""
+    subjects = {person for people in behind.values() for person in people}
+    if actor.user_id in subjects:
+        message = _("One of these records is your own. Somebody else has to look into it.")
+        raise Refused("own_record", message)
+    detail = {"records": [str(each) for each in behind], "reason": reason}
+    seq = deeds.write(actor, case, Deed.RECORDS_LINKED, detail)
+    for request_id, people in behind.items():
+        _put_record(actor, case, seq, request_id, subjects=people, reason=reason, is_linked=True)
+    _let_go_of(actor, case, subjects)
 
 
 def _records(actor: Actor, request_ids: Sequence[UUID]) -> list[AuditRecord]:

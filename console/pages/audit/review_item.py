@@ -117,7 +117,8 @@ def _shown(
 ) -> HttpResponse:
     actor, content = request.actor, {}
     reasons = items.reasons(item)
-    if opens:
+    # What is gone opens no more, and the item can be decided or signed all the same.
+    if opens and items.lines(actor, [item])[0].summary:
         try:
             opened = work.open_item(actor=actor, item_id=item.pk)
             item = opened.item
