@@ -13,6 +13,7 @@ from audit.cases import deeds, sealing
 from audit.cases.access import case_of, may_work
 from audit.cases.models import Case, CaseFile, Deed, Looked
 from audit.cases.readings import record_reading
+from tenants import envelope
 from tenants.access import Actor, NotVisible
 from tenants.changes import change
 from tenants.errors import Refused
@@ -45,13 +46,14 @@ _KINDS: tuple[tuple[int, bytes, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An attachment without its content; `by`: who attached it."""
+    """An attachment without its content. lost: why nothing but its size is known."""
 
     id: UUID
-    name: str
-    media_type: str
     size: int
-    sha256: str
+    name: str = ""
+    media_type: str = ""
+    sha256: str = ""
+    lost: str = ""
 
 
 @change
@@ -84,7 +86,7 @@ def attach(*, actor: Actor, case_id: UUID, name: str, content: bytes) -> File:
         facts=sealing.seal(facts, field="facts", **place),
         content=sealing.seal_bytes(content, field="content", **place),
     )
-    return File(row, size=len(content), **facts)
+    return File(row, len(content), **facts)
 
 
 def files_of(case: Case) -> list[File]:
@@ -93,14 +95,22 @@ def files_of(case: Case) -> list[File]:
 
 
 def download(actor: Actor, *, case_id: UUID, file_id: UUID) -> tuple[File, bytes]:
-    """A file with its content, after recording who takes it. Raises NotVisible, AuditUnavailable."""
+    """A file with its content, after recording who takes it. Raises NotVisible, Refused, AuditUnavailable."""
     case = case_of(actor, case_id)
     row = CaseFile.objects.filter(case=case, pk=file_id).first()
     if row is None:
         raise NotVisible("file of the case")
     record_reading(actor, case, Looked.FILE, about=file_id)
     place: dict[str, Any] = {"tenant_id": actor.tenant_id, "case_id": case.pk, "row": row.pk}
-    return _file(case, row), sealing.unseal_bytes(row.content, field="content", **place)
+    found = _file(case, row)
+    try:
+        content = sealing.unseal_bytes(row.content, field="content", **place)
+    except (envelope.Tampered, envelope.KeyDestroyed):
+        content = b""
+    # What its facts say of it is sealed apart, so one of the two alone may have been altered.
+    if found.lost or sha256(content).hexdigest() != found.sha256:
+        raise Refused("file_lost", _("This file is not what was attached, so it is not given out."))
+    return found, content
 
 
 def sniff(content: bytes) -> str:
@@ -135,5 +145,5 @@ def clean_file_name(name: str) -> str:
 
 
 def _file(case: Case, row: CaseFile) -> File:
-    facts = sealing.unseal(row.facts, tenant_id=case.tenant_id, case_id=case.pk, row=row.pk, field="facts")
-    return File(row.pk, size=row.size, **facts)
+    facts = sealing.shown(row.facts, tenant_id=case.tenant_id, case_id=case.pk, row=row.pk, field="facts")
+    return File(row.pk, row.size, **facts)

@@ -23,15 +23,18 @@ from tenants.ids import uuid7
 
 @dataclass(frozen=True, slots=True)
 class Signature:
+    """lost: why neither who nor the reason is known."""
+
     by: str
     created: datetime
     is_approved: bool
     reason: str
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """signature: None while it waits, and for one that was withdrawn."""
+    """signature: None while it waits, and for one that was withdrawn. lost: why what it says is not known."""
 
     id: UUID
     seq: int
@@ -41,6 +44,7 @@ class Decision:
     outcome: str
     reason: str
     signature: Signature | None
+    lost: str = ""
 
 
 @change
@@ -109,6 +113,9 @@ def sign(*, actor: Actor, case_id: UUID, decision_id: UUID, is_approved: bool, r
     if actor.user_id is None or decision.author_id == actor.user_id:
         message = _("You took this decision yourself. Another person has to sign it.")
         raise Refused("own_decision", message)
+    if is_approved and decision.lost:
+        message = _("What was decided cannot be read any more, so it cannot be signed. Send it back.")
+        raise Refused("decision_lost", message)
     reason = deeds.clean_lines(
         reason, field="reason", most=deeds.MOST_TEXT, missing=_("Give the reason of your signature.")
     )
@@ -171,11 +178,9 @@ def _waiting(actor: Actor, case_id: UUID, decision_id: UUID | None = None) -> tu
 
 def _decision(case: Case, row: CaseDecision, signed: CaseSignature | None) -> Decision:
     place: dict[str, Any] = {"tenant_id": case.tenant_id, "case_id": case.pk}
-    said = sealing.unseal(row.sealed, row=row.pk, **place)
+    said = {"by": "", "outcome": "", "reason": "", **sealing.shown(row.sealed, row=row.pk, **place)}
     signature = None
     if signed is not None:
-        words = sealing.unseal(signed.sealed, row=signed.pk, **place)
-        signature = Signature(words["by"], signed.created, signed.is_approved, words["reason"])
-    return Decision(
-        row.pk, row.seq, row.author_id, said["by"], row.created, said["outcome"], said["reason"], signature
-    )
+        words = {"by": "", "reason": "", **sealing.shown(signed.sealed, row=signed.pk, **place)}
+        signature = Signature(created=signed.created, is_approved=signed.is_approved, **words)
+    return Decision(row.pk, row.seq, row.author_id, created=row.created, signature=signature, **said)

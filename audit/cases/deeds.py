@@ -59,11 +59,9 @@ def current(case: Case) -> CaseVersion:
 
 
 def facts(case: Case, version: CaseVersion) -> dict[str, Any]:
-    """{"title", "summary", "typology"} of a version."""
-    found: dict[str, Any] = sealing.unseal(
-        version.sealed, tenant_id=case.tenant_id, case_id=case.pk, row=version.pk
-    )
-    return found
+    """{"title", "summary", "typology"} of a version; of one that cannot be read the number as title, and "lost": why."""
+    found = sealing.shown(version.sealed, tenant_id=case.tenant_id, case_id=case.pk, row=version.pk)
+    return {"title": case.number, "summary": "", "typology": "", **found}
 
 
 def put_version(
@@ -91,7 +89,7 @@ def put_version(
 
 
 def move(actor: Actor, case: Case, seq: int, status: Status) -> CaseVersion:
-    """The case with another status and all else as it is."""
+    """The case with another status and all else as it is, also that its details are lost until somebody writes new ones."""
     now = current(case)
     return put_version(
         actor,

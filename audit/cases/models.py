@@ -102,6 +102,13 @@ class Looked(models.TextChoices):
     BUNDLE = "bundle", _("Exported with proof")
 
 
+class Lost(models.TextChoices):
+    """Why what was written is not shown."""
+
+    ALTERED = "altered", _("This was altered in the database, so it is not shown.")
+    DESTROYED = "destroyed", _("The key of this was destroyed, so nobody can read it any more.")
+
+
 class Case(TenantModel):
     """number: the year and random digits, so that no number says how many others there are."""
 

@@ -12,6 +12,7 @@ from audit.record import record_event
 from audit.selectors import READ
 from tenants import clock
 from tenants.access import Actor
+from tenants.errors import Refused
 from tenants.ids import uuid7
 from tenants.scope import tenant_scope
 
@@ -22,7 +23,7 @@ MOST_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """by: who it was. detail: what beside that."""
+    """by: who it was. detail: what beside that; {"lost": why} where neither is known."""
 
     how: str
     by: str
@@ -39,7 +40,12 @@ def record_reading(
     """
     row = uuid7()
     said = {"by": actor.label, **(detail or {})}
-    sealed = sealing.seal(said, tenant_id=actor.tenant_id, case_id=case.pk, row=row)
+    try:
+        sealed = sealing.seal(said, tenant_id=actor.tenant_id, case_id=case.pk, row=row)
+    except (
+        Refused
+    ):  # The case's key is destroyed: who looked at what is left is told by the audit's event alone.
+        sealed = b""
     # Both or neither, also where a page catches what is raised and goes on.
     with tenant_scope(actor.tenant_id):
         CaseReading.objects.create(
@@ -72,5 +78,5 @@ def readings_of(case: Case) -> list[Reading]:
 
 
 def _reading(case: Case, row: CaseReading) -> Reading:
-    said = sealing.unseal(row.sealed, tenant_id=case.tenant_id, case_id=case.pk, row=row.pk)
-    return Reading(row.how, said.pop("by"), row.created, said)
+    said = sealing.shown(row.sealed, tenant_id=case.tenant_id, case_id=case.pk, row=row.pk)
+    return Reading(row.how, said.pop("by", ""), row.created, said)

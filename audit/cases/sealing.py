@@ -8,7 +8,11 @@ import json
 from typing import Any
 from uuid import UUID
 
+from django.utils.translation import gettext as _
+
+from audit.cases.models import Lost
 from tenants import envelope
+from tenants.errors import Refused
 from tenants.ids import day_of
 
 
@@ -30,14 +34,30 @@ def unseal(
     return json.loads(plaintext.decode(errors="surrogatepass"))
 
 
+def shown(sealed: bytes | memoryview, **place: Any) -> dict[str, Any]:
+    """As `unseal`, to be shown: {"lost": why} where it cannot be read, so that all around it can."""
+    try:
+        found: dict[str, Any] = unseal(sealed, **place)
+    except envelope.Tampered:
+        return {"lost": Lost.ALTERED}
+    except envelope.KeyDestroyed:
+        return {"lost": Lost.DESTROYED}
+    return found
+
+
 def seal_bytes(plaintext: bytes, *, tenant_id: UUID, case_id: UUID, row: UUID, field: str) -> bytes:
-    return envelope.seal(
-        tenant_id=tenant_id,
-        purpose=purpose_of(case_id),
-        day=day_of(case_id),
-        plaintext=plaintext,
-        aad={"row": row, "field": field},
-    )
+    """Raises Refused once the case's key is destroyed."""
+    try:
+        return envelope.seal(
+            tenant_id=tenant_id,
+            purpose=purpose_of(case_id),
+            day=day_of(case_id),
+            plaintext=plaintext,
+            aad={"row": row, "field": field},
+        )
+    except envelope.KeyDestroyed as error:
+        message = _("The key of this case was destroyed, so nothing can be written into it any more.")
+        raise Refused("key_destroyed", message) from error
 
 
 def unseal_bytes(

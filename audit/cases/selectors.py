@@ -71,7 +71,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A deed of the timeline."""
+    """A deed of the timeline. detail: {"lost": why} where neither that nor who did it is known."""
 
     seq: int
     kind: str
@@ -82,12 +82,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A record of the case. summary: None when its facts are gone with its day."""
+    """A record of the case. summary: None when its facts are gone with its day. lost: why the reason is not known."""
 
     request_id: UUID
     since: datetime
     reason: str
     summary: Summary | None
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class CaseView:
-    """One case. waiting: the decision that waits for a signature. seq: the place of the newest deed."""
+    """One case. waiting: the decision that waits for a signature. seq: the place of the newest deed.
+
+    lost: why neither title, summary nor kind is known.
+    """
 
     case: Case
     version: CaseVersion
@@ -120,6 +124,7 @@ class CaseView:
     may_lead: bool = False
     may_sign: bool = False
     may_withdraw: bool = False
+    lost: str = ""
 
     @property
     def is_closed(self) -> bool:
@@ -287,8 +292,8 @@ def names_of(user_ids: Iterable[UUID | None]) -> dict[UUID | None, str]:
 
 
 def _event(case: Case, row: CaseEvent) -> Event:
-    said = sealing.unseal(row.sealed, tenant_id=case.tenant_id, case_id=case.pk, row=row.pk)
-    return Event(row.seq, row.kind, said.pop("by"), row.created, said)
+    said = sealing.shown(row.sealed, tenant_id=case.tenant_id, case_id=case.pk, row=row.pk)
+    return Event(row.seq, row.kind, said.pop("by", ""), row.created, said)
 
 
 def _current(cases: list[Case]) -> dict[UUID, CaseVersion]:
@@ -333,6 +338,6 @@ def _records(actor: Actor, case: Case) -> list[Linked]:
     known = {summary.id: summary for summary in summaries(secrecy.visible(actor, rows))}
     found = []
     for request_id, row in linked.items():
-        said = sealing.unseal(row.sealed, tenant_id=case.tenant_id, case_id=case.pk, row=row.pk)
-        found.append(Linked(request_id, row.created, said["reason"], known.get(request_id)))
+        said = sealing.shown(row.sealed, tenant_id=case.tenant_id, case_id=case.pk, row=row.pk)
+        found.append(Linked(request_id, row.created, summary=known.get(request_id), **{"reason": "", **said}))
     return found

@@ -56,6 +56,7 @@ def change_case(
         if members_of(case).get(owner_id) != MemberRole.LEAD:  # type: ignore[arg-type]
             raise Refused("owner_no_lead", _("The owner must be one of the case’s leads."), "owner_id")
     before = {**deeds.facts(case, now), "severity": now.severity, "owner": str(now.owner_id or "")}
+    before.pop("lost", None)
     after = {**known, "severity": severity, "owner": str(owner_id or "")}
     old, new = difference(before, after)
     if not new:
@@ -217,7 +218,5 @@ def _put(
 
 
 def _said(case: Case, deadline: CaseDeadline) -> dict[str, Any]:
-    found: dict[str, Any] = sealing.unseal(
-        deadline.sealed, tenant_id=case.tenant_id, case_id=case.pk, row=deadline.pk
-    )
-    return found
+    found = sealing.shown(deadline.sealed, tenant_id=case.tenant_id, case_id=case.pk, row=deadline.pk)
+    return {"label": "", **found}

@@ -1,7 +1,8 @@
 """Items as pages list and show them. All inside the tenant's scope; raises NotVisible without review.work."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -10,9 +11,12 @@ from audit import selectors
 from audit.models import AuditRecord
 from audit.review import access, flags, people, steps, work
 from audit.review.models import RANKS, Flag, ReviewItem, ReviewStep, State
-from tenants import clock
+from tenants import clock, envelope
 from tenants.access import Actor
 from tenants.ids import day_of
+
+R = TypeVar("R")
+W = TypeVar("W")
 
 WHOSE = ("", "mine", "free", "others")
 # What a list can show, and the states behind it.
@@ -51,21 +55,23 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A step of an item's history. words: "" for none, None when their key is gone. about: a name, or ""."""
+    """A step of an item's history. words: "" for none, None when their key is gone or they were altered. about: a name."""
 
     step: ReviewStep
     actor: str
     about: str
     words: str | None
+    is_altered: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A flag with what it says; words None: its key is gone."""
+    """A flag with what it says; words None: its key is gone, or it was altered."""
 
     flag: Flag
     raised_by: str
     words: flags.FlagWords | None
+    is_altered: bool
 
 
 def find(actor: Actor, filters: ItemFilters = ItemFilters()) -> QuerySet[ReviewItem]:
@@ -130,7 +136,7 @@ def history(item: ReviewItem) -> list[Told]:
             step,
             people.actor_of(step, names),
             names.get(step.about_id, "") if step.about_id else "",
-            steps.words_of(step),
+            *_read(steps.words_of, step),
         )
         for step in found
     ]
@@ -144,7 +150,7 @@ def reasons(item: ReviewItem) -> list[Reason]:
         Reason(
             flag,
             names.get(flag.raised_by_id, flag.raised_by) if flag.raised_by_id else flag.raised_by,
-            flags.words_of(flag),
+            *_read(flags.words_of, flag),
         )
         for flag in found
     ]
@@ -167,6 +173,14 @@ def neighbours(actor: Actor, filters: ItemFilters, item_id: UUID) -> dict[str, A
 def item_about(actor: Actor, request_id: UUID) -> ReviewItem | None:
     """The item of a record, as far as the actor may know of it."""
     return access.items_of(actor).filter(request_id=request_id).first()
+
+
+def _read(words_of: Callable[[R], W | None], row: R) -> tuple[W | None, bool]:
+    """(what is written there, whether that was altered)"""
+    try:
+        return words_of(row), False
+    except envelope.Tampered:
+        return None, True
 
 
 def _summaries(request_ids: list[UUID]) -> dict[UUID, selectors.Summary]:

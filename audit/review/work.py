@@ -14,7 +14,7 @@ from audit import selectors
 from audit.review import access, flags, hooks, people, queues, rules, steps
 from audit.review.deeds import deed
 from audit.review.models import Deed, Outcome, ReviewItem, ReviewStep, Source, State
-from tenants import clock
+from tenants import clock, envelope
 from tenants.access import Actor, NotVisible
 from tenants.actors import system_actor
 from tenants.errors import Refused
@@ -82,7 +82,10 @@ def reason_to_open(item: ReviewItem) -> str:
     """What is recorded as the reason of an opening: where the flags came from, and what the newest says."""
     found = list(flags.flags_of(item))
     sources = dict.fromkeys(str(Source(flag.source).label) for flag in found)
-    words = flags.words_of(found[-1])
+    try:
+        words = flags.words_of(found[-1])
+    except envelope.Tampered:
+        words = None
     said = (words.reason if words else "") or found[-1].code
     reason = _("Review of a flag (%(sources)s)") % {"sources": ", ".join(sources)}
     return f"{reason}: {said}"[:_TOLD] if said else reason
@@ -244,9 +247,13 @@ def close(actor: Actor, item: ReviewItem) -> None:
 
 
 def decision_words(item: ReviewItem) -> str:
-    """The reason of the decision that stands; "" when its key is gone."""
+    """The reason of the decision that stands, in its words, or that these are lost."""
     decided = _decided(item)
-    return (steps.words_of(decided) or "") if decided else ""
+    try:
+        found = steps.words_of(decided) if decided else None
+    except envelope.Tampered:
+        found = None
+    return found or _("The reason of the escalation cannot be read any more.")
 
 
 # --- Inside ----------------------------------------------------------------------------------

@@ -8,17 +8,19 @@ from io import BytesIO
 from uuid import UUID
 from zipfile import ZipFile
 
+import psycopg
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpResponse
 from django.test import Client
 
-from audit.cases import decisions, work
+from audit.cases import attachments, decisions, work
 from audit.cases.models import Case
 from audit.models import AuditRecord
-from tenants import clock
+from tenants import clock, envelope
 from tenants.access import Actor
-from tenants.models import User
+from tenants.ids import day_of
+from tenants.models import DestroyedKey, User
 from tenants.scope import tenant_scope
 from tests.audit.cases.conftest import (
     ANSWER,
@@ -57,6 +59,105 @@ def path(case: Case, rest: str = "") -> str:
 
 def act(browser: Client, case: Case, action: str, **data: object) -> HttpResponse:
     return browser.post(path(case, f"act/{action}"), data, follow=True)
+
+
+@pytest.fixture
+def full(officer: Actor, second_officer: Actor, case: Case) -> Case:
+    """The case with something of everything, and a second decision that waits."""
+    attachments.attach(actor=officer, case_id=case.pk, name="statement.txt", content=b"figures")
+    for verdict in (False, None):
+        taken = decisions.decide(actor=officer, case_id=case.pk, outcome="report", reason="A pattern.")
+        if verdict is not None:
+            decisions.sign(
+                actor=second_officer, case_id=case.pk, decision_id=taken.id, is_approved=verdict, reason="No."
+            )
+    return case
+
+
+# Where the words of a case lie, and how many of them its page shows.
+SEALED = {
+    "caseversion": "sealed",
+    "caseevent": "sealed",
+    "caserecord": "sealed",
+    "casedeadline": "sealed",
+    "casefile": "facts",
+    "casedecision": "sealed",
+    "casesignature": "sealed",
+    "casereading": "sealed",
+}
+
+
+class TestAltered:
+    @pytest.mark.parametrize("table", SEALED)
+    def test_what_was_altered_is_named_at_its_place_and_the_rest_stays(
+        self, table: str, second: Client, full: Case, owner: psycopg.Connection
+    ) -> None:
+        second.get(path(full))  # A reading.
+        column = SEALED[table]
+        owner.execute(
+            f"UPDATE audit_cases_{table} SET {column} = set_bit({column}, 200, 1 - get_bit({column}, 200))"
+        )
+        answer = second.get(path(full))
+        assert answer.status_code == 200 and "This was altered in the database" in answer.text
+        assert (TITLE in answer.text) == (table != "caseversion") and full.number in answer.text
+        assert second.get(CASES).status_code == 200
+        for form, name in (("jsonl", "altered"), ("pdf", "")):
+            report = second.post(path(full, "report"), {"form": form, "language": "en"})
+            assert report.status_code == 200
+            if name and table != "casereading":
+                assert any(json.loads(line).get("lost", name) == name for line in report.content.splitlines())
+
+    def test_a_decision_that_was_altered_is_sent_back_and_never_signed(
+        self, second: Client, full: Case, owner: psycopg.Connection
+    ) -> None:
+        owner.execute(
+            "UPDATE audit_cases_casedecision SET sealed = set_bit(sealed, 200, 1 - get_bit(sealed, 200))"
+        )
+        owner.execute(
+            "UPDATE audit_cases_caseversion SET sealed = set_bit(sealed, 200, 1 - get_bit(sealed, 200))"
+        )
+        (waiting,) = re.findall(r'name="decision_id" value="([^"]+)"', second.get(path(full)).text)
+        signed = act(second, full, "sign", decision_id=waiting, verdict="approve", reason="I agree.")
+        assert signed.status_code == 422 and "Send it back" in signed.text
+        back = act(second, full, "sign", decision_id=waiting, verdict="return", reason="Altered.")
+        assert "Your signature was recorded." in back.text
+        assert "This was altered in the database" in back.text, "moving on does not make the old words good"
+        details = {"title": "Anew", "summary": "x", "typology": "other", "severity": "high"}
+        details["owner_id"] = str(full.opened_by_id)
+        form = second.get(path(full, "details/")).text
+        (details["expected"],) = re.findall(r'name="expected" value="([^"]+)"', form)
+        assert second.post(path(full, "details/"), details).status_code == 302
+        assert "Anew" in second.get(path(full)).text
+
+    def test_a_file_that_was_altered_is_not_given_out(
+        self, browser: Client, officer: Actor, case: Case, owner: psycopg.Connection
+    ) -> None:
+        file = attachments.attach(actor=officer, case_id=case.pk, name="a.txt", content=b"figures")
+        owner.execute(
+            "UPDATE audit_cases_casefile SET content = set_bit(content, 200, 1 - get_bit(content, 200))"
+        )
+        answer = browser.get(path(case, f"files/{file.id}"), follow=True)
+        assert "not what was attached" in answer.text
+
+    def test_without_its_key_a_case_shows_what_is_left_and_takes_nothing_more(
+        self, second: Client, full: Case, owner: psycopg.Connection
+    ) -> None:
+        # No part of Custos could: the key of a case is never due.
+        place = {"purpose": f"case:{full.pk}", "day": day_of(full.pk)}
+        with tenant_scope(full.tenant_id):
+            gone = DestroyedKey(tenant_id=full.tenant_id, reason=DestroyedKey.Reason.RETENTION, **place)
+        owner.execute(
+            "INSERT INTO tenants_destroyedkey (id, tenant_id, purpose, day, reason, destroyed) "
+            "VALUES (%s, %s, %s, %s, %s, now())",
+            [gone.pk, full.tenant_id, place["purpose"], place["day"], gone.reason],
+        )
+        owner.execute("DELETE FROM tenants_datakey WHERE purpose = %s", [place["purpose"]])
+        envelope.cache.clear()
+        answer = second.get(path(full))
+        assert answer.status_code == 200 and "The key of this was destroyed" in answer.text
+        assert second.get(CASES).status_code == 200
+        refused = act(second, full, "note", text="More.")
+        assert refused.status_code == 422 and "nothing can be written into it" in refused.text
 
 
 class TestLists:

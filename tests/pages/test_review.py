@@ -4,10 +4,12 @@ import re
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from django.test import Client
 
 from audit import selectors
+from audit.cases.models import CaseRecord
 from audit.record import AuditUnavailable
 from audit.review import hooks, queues, sampling, work
 from audit.review.flags import raise_flag
@@ -121,6 +123,63 @@ class TestList:
         assert taken.headers["Location"] == f"{LIST}{item}/"
         nothing = reviewer_browser.post(f"{LIST}take", follow=True)
         assert "Nothing waits that is nobody’s." in nothing.text
+
+
+class TestAltered:
+    def test_words_that_were_altered_are_named_and_the_rest_stays(
+        self, item: UUID, acme: Company, reviewer_browser: Client, owner: psycopg.Connection
+    ) -> None:
+        work.comment(actor=acme.actor(acme.officer), item_id=item, text="I am not sure.")
+        work.decide(actor=acme.actor(acme.officer), item_id=item, outcome="escalate", reason="A pattern.")
+        for table in ("flag", "reviewstep"):
+            owner.execute(
+                f"UPDATE audit_review_{table} SET sealed = set_bit(sealed, 200, 1 - get_bit(sealed, 200)) "
+                "WHERE sealed IS NOT NULL"
+            )
+        answer = reviewer_browser.get(f"{LIST}{item}/")
+        assert answer.status_code == 200 and "harbour" not in answer.text
+        assert answer.text.count("This was altered in the database") == 5, "flag, decision and three steps"
+        assert "The harbour belongs" in reviewer_browser.post(f"{LIST}{item}/", {"action": "open"}).text
+        assert reviewer_browser.post(f"{LIST}{item}/", {"action": "approve"}).status_code == 302
+        assert state(acme, item) == ("closed", "escalate")
+
+    def test_a_plan_that_was_altered_is_only_deleted(
+        self, acme: Company, officer_browser: Client, owner: psycopg.Connection
+    ) -> None:
+        fields = {"name": "Five", "measure": "percent", "size": 5, "per": "hour", "severity": "low"}
+        plan = sampling.create_plan(actor=acme.actor(acme.officer), stratum="", **fields)
+        owner.execute(
+            "UPDATE audit_review_sampleplan SET sealed = set_bit(sealed, 200, 1 - get_bit(sealed, 200))"
+        )
+        address = f"{LIST}samples/{plan.pk}/"
+        assert officer_browser.get(f"{LIST}samples/").status_code == 200
+        assert "it draws no more" in officer_browser.get(address).text
+        assert officer_browser.post(address, {**fields, "stratum": ""}).status_code == 422
+        sampling.run_due(acme.tenant)
+        answer = officer_browser.post(f"{address}act", {"action": "retire", "confirmed": "yes"}, follow=True)
+        assert "was deleted" in answer.text
+
+
+class TestGone:
+    def test_an_escalation_is_signed_when_its_record_has_gone_and_the_case_says_so(
+        self, item: UUID, acme: Company, recorded: str, reviewer_browser: Client, owner: psycopg.Connection
+    ) -> None:
+        work.decide(actor=acme.actor(acme.officer), item_id=item, outcome="escalate", reason="A pattern.")
+        for table, column in (("chunk", "request_id"), ("completion", "request_id"), ("record", "id")):
+            owner.execute(f"DELETE FROM audit_{table} WHERE {column} = %s", [recorded])
+        address = f"{LIST}{item}/"
+        page = reviewer_browser.get(address).text
+        assert "The record is gone under retention" in page and "can still be signed" in page
+        assert reviewer_browser.post(address, {"action": "open"}).status_code == 200
+        assert reviewer_browser.post(address, {"action": "approve"}).status_code == 302
+        assert state(acme, item) == ("closed", "escalate")
+        case = reviewer_browser.get(f"{AUDIT}cases/")
+        (found,) = re.findall(rf'href="({AUDIT}cases/[0-9a-f-]{{36}}/)"', case.text)
+        page = reviewer_browser.get(found).text
+        assert "A pattern." in page and "before this became a case" in page and recorded in page
+        with tenant_scope(acme.tenant.pk):
+            (row,) = CaseRecord.objects.all()
+        assert row.subjects == [acme.member.pk], "never to whomever it is about"
 
 
 class TestTriage:

@@ -7,6 +7,7 @@ from uuid import UUID
 from audit.cases import selectors
 from audit.cases.access import case_of
 from audit.cases.models import Case
+from audit.cases.report import texts
 from audit.selectors import RecordView, State, Summary, open_record
 from audit.tree.selectors import Place, place_of
 from tenants.access import Actor, NotVisible, require
@@ -15,12 +16,17 @@ from tenants.roles import AUDIT_EXPORT, AUDIT_READ
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A record of the case. view: None when neither the record nor its facts are there any more."""
+    """A record of the case. view: None when neither the record nor its facts are there any more. lost: as of Linked."""
 
     request_id: UUID
     reason: str
     view: RecordView | None
     place: Place | None
+    lost: str = ""
+
+    @property
+    def told_reason(self) -> str:
+        return texts.lost(self.lost) or self.reason
 
     @property
     def summary(self) -> Summary | None:
@@ -72,6 +78,7 @@ def gather(actor: Actor, case_id: UUID, *, address: str = "") -> Facts:
             linked.reason,
             opened(actor, case, linked.request_id, address=address),
             place_of(linked.request_id),
+            linked.lost,
         )
         for linked in sorted(view.records, key=lambda each: each.request_id)
     ]

@@ -1,7 +1,8 @@
 """A report for programs: JSON, a thing a line, in UTF-8; codes and times as they are stored.
 
 The lines are of the types case, record, file, deadline, decision, event and, last, end, which tells how many came before and
-their SHA-256. A record has what an export has at its core: request_id, user_id, input, output, timestamp.
+their SHA-256. A record has what an export has at its core: request_id, user_id, input, output, timestamp. What was written
+and cannot be read any more is empty, and "lost" says why: altered, destroyed.
 """
 
 import json
@@ -31,6 +32,7 @@ def _things(facts: Facts) -> Iterator[dict[str, Any]]:
         "case_id": str(facts.case.pk),
         "number": facts.case.number,
         "as_of": {"seq": facts.seq, "time": _time(facts.as_of)},
+        **_lost(view.lost),
         "title": view.title,
         "summary": view.summary,
         "typology": view.typology,
@@ -47,6 +49,7 @@ def _things(facts: Facts) -> Iterator[dict[str, Any]]:
     for file in view.files:
         yield {
             "type": "file",
+            **_lost(file.lost),
             "name": file.name,
             "media_type": file.media_type,
             "size": file.size,
@@ -58,12 +61,14 @@ def _things(facts: Facts) -> Iterator[dict[str, Any]]:
         signed = decision.signature
         yield {
             "type": "decision",
+            **_lost(decision.lost),
             "outcome": decision.outcome,
             "by": decision.by,
             "time": _time(decision.created),
             "reason": decision.reason,
             "signature": signed
             and {
+                **_lost(signed.lost),
                 "by": signed.by,
                 "time": _time(signed.created),
                 "approved": signed.is_approved,
@@ -83,6 +88,7 @@ def _things(facts: Facts) -> Iterator[dict[str, Any]]:
 
 def _record(each: Reported) -> dict[str, Any]:
     found: dict[str, Any] = {"type": "record", "request_id": str(each.request_id), "why": each.reason}
+    found.update(_lost(each.lost))
     if each.view is None:
         return {**found, "state": "gone", "proof": _proof(each.place)}
     summary = each.view.summary
@@ -107,6 +113,10 @@ def _record(each: Reported) -> dict[str, Any]:
         "attachments": each.view.attachments,
         "proof": _proof(each.place),
     }
+
+
+def _lost(why: str) -> dict[str, str]:
+    return {"lost": str(why)} if why else {}
 
 
 def _proof(place: Place | None) -> dict[str, Any] | None:

@@ -127,15 +127,17 @@ def _narrative(facts: Facts) -> Iterator[Flowable]:
     yield _heading(_("Who"))
     yield from _lines(facts.subjects or [_("Nobody whose record could be read.")])
     yield _heading(_("What"))
-    yield from _lines([view.summary or _("No summary was written.")])
+    yield from _lines([texts.lost(view.lost) or view.summary or _("No summary was written.")])
     yield _heading(_("When"))
     yield from _lines([f"{_time(times[0])} – {_time(times[1])}" if times else "–"])
     yield _heading(_("Where"))
     yield from _lines([*places, *models] or ["–"])
     yield _heading(_("Why"))
-    yield from _lines([taken.reason if taken else _("No decision has been taken yet.")])
+    yield from _lines(
+        [texts.lost(taken.lost) or taken.reason if taken else _("No decision has been taken yet.")]
+    )
     yield _heading(_("How"))
-    yield from _lines(dict.fromkeys(each.reason for each in facts.records))
+    yield from _lines(dict.fromkeys(each.told_reason for each in facts.records))
 
 
 def _decisions(facts: Facts) -> Iterator[Flowable]:
@@ -146,11 +148,12 @@ def _decisions(facts: Facts) -> Iterator[Flowable]:
         pairs = [
             (_("Decision"), _label(Outcome, each.outcome)),
             (_("Decided by"), f"{each.by} · {_time(each.created)}"),
-            (_("Reason"), each.reason),
+            (_("Reason"), texts.lost(each.lost) or each.reason),
         ]
         if signed := each.signature:
             by = _("Signed by") if signed.is_approved else _("Sent back by")
-            pairs += [(by, f"{signed.by} · {_time(signed.created)}"), (_("Reason"), signed.reason)]
+            reason = texts.lost(signed.lost) or signed.reason
+            pairs += [(by, f"{signed.by} · {_time(signed.created)}"), (_("Reason"), reason)]
         else:
             pairs.append((_("Signed by"), _("not signed")))
         yield from _pairs(pairs)
@@ -166,7 +169,7 @@ def _records(facts: Facts) -> Iterator[Flowable]:
                     (_("User"), each.summary.user_label),
                     (_("Time"), _time(each.summary.created)),
                     (_("Model"), f"{each.summary.model} ({each.summary.model_version})"),
-                    (_("Why in this case"), each.reason),
+                    (_("Why in this case"), each.told_reason),
                 ]
             )
         if each.view is None or not each.is_readable:
@@ -181,7 +184,10 @@ def _files(facts: Facts) -> Iterator[Flowable]:
     if facts.view.files:
         yield _heading(_("Files"))
         yield from _pairs(
-            [(each.name, f"{each.size} B · SHA-256 {each.sha256}") for each in facts.view.files]
+            [
+                (each.name or "–", texts.lost(each.lost) or f"{each.size} B · SHA-256 {each.sha256}")
+                for each in facts.view.files
+            ]
         )
 
 
@@ -191,7 +197,8 @@ def _timeline(timeline: Sequence[Event]) -> Iterator[Flowable]:
         yield _paragraph(
             f"{event.seq}. {_label(Deed, event.kind)} · {event.by} · {_time(event.created)}", size=8.5
         )
-        if words := event.detail.get("text") or event.detail.get("reason"):
+        lost = texts.lost(event.detail.get("lost", ""))
+        if words := lost or event.detail.get("text") or event.detail.get("reason"):
             yield from _lines([words])
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from audit.cases.models import Lost
 from audit.output import Kind, Part
 from audit.selectors import RecordView
 from audit.turns import Turn, called, of_message
@@ -23,6 +24,11 @@ def turns(view: RecordView) -> list[Turn]:
         ),
         *(_answered(part) for part in view.output),
     ]
+
+
+def lost(why: str) -> str:
+    """Why what was written is not shown, in words; "" where it is."""
+    return str(dict(Lost.choices)[why]) if why else ""
 
 
 def _asked(asked: Any) -> list[Turn]:

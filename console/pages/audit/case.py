@@ -36,6 +36,7 @@ from console.pages.audit.case_forms import (
 from console.tenancy import TenantRequest, tenant_view
 from tenants import clock
 from tenants.access import Actor, NotVisible
+from tenants.errors import Refused
 from tenants.roles import AUDIT_EXPORT, AUDIT_READ, REVIEW_WORK
 
 Values = dict[str, Any]
@@ -71,10 +72,9 @@ def details(request: TenantRequest, case_id: UUID) -> HttpResponse:
     view = selectors.open_one(request.actor, case_id)
     if not view.may_work:
         raise NotVisible("case")
+    known = {} if view.lost else {"title": view.title, "summary": view.summary, "typology": view.typology}
     initial = {
-        "title": view.title,
-        "summary": view.summary,
-        "typology": view.typology,
+        **known,
         "severity": view.version.severity,
         "owner_id": str(view.version.owner_id or ""),
         "expected": str(view.version.seq),
@@ -94,7 +94,11 @@ def details(request: TenantRequest, case_id: UUID) -> HttpResponse:
 @tenant_view(REVIEW_WORK)
 def file(request: TenantRequest, case_id: UUID, file_id: UUID) -> HttpResponse:
     """A download, never shown in the browser, whatever it holds."""
-    found, content = attachments.download(request.actor, case_id=case_id, file_id=file_id)
+    try:
+        found, content = attachments.download(request.actor, case_id=case_id, file_id=file_id)
+    except Refused as error:
+        messages.error(request, error.message)
+        return redirect("case", request.actor.tenant_slug, case_id)
     return as_download(found.name, content, found.media_type)
 
 

@@ -66,6 +66,8 @@ def told(event: Event, names: dict[Any, str]) -> dict[str, Any]:
     """A deed for the timeline: {event, title, lines, text}. lines: facts beside it; text: what was written."""
     detail = event.detail
     lines: list[str] = []
+    if lost := detail.get("lost"):
+        return {"event": event, "title": dict(Deed.choices).get(event.kind, event.kind), "lost": lost}
     match event.kind:
         case Deed.RECORDS_LINKED:
             lines = list(detail["records"])

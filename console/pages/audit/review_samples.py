@@ -21,6 +21,7 @@ from console.pages.administration.forms import FAILED, PageForm, attempt, posted
 from console.pages.audit.review import FRAME
 from console.tenancy import TenantRequest, tenant_view
 from tenants.actors import NotVisible
+from tenants.errors import Refused
 from tenants.models import Group
 from tenants.roles import REVIEW_MANAGE
 
@@ -110,7 +111,11 @@ def create(request: TenantRequest) -> HttpResponse:
 def edit(request: TenantRequest, plan_id: UUID) -> HttpResponse:
     """A plan with what it drew. POST: change it; with `preview`: say what it would have picked so."""
     plan = sampling.plan_of(request.actor, plan_id)
-    filters = sampling.filters_of(plan)
+    lost = ""
+    try:
+        filters = sampling.filters_of(plan)
+    except Refused as error:
+        filters, lost = sampling.Filters(), error.message
     names = [name for name in PlanForm.base_fields if name not in _FILTERS]
     initial = {name: getattr(plan, name) for name in names} | {
         name: getattr(filters, name) for name in _FILTERS
@@ -130,7 +135,7 @@ def edit(request: TenantRequest, plan_id: UUID) -> HttpResponse:
                     request, _("The plan was changed, for the periods that are drawn from now on.")
                 )
                 return redirect("review_sample", request.actor.tenant_slug, plan_id)
-    return _form_page(request, form, plan.name, plan=plan, preview=preview)
+    return _form_page(request, form, plan.name, plan=plan, preview=preview, lost=lost)
 
 
 @require_POST
@@ -183,6 +188,7 @@ def _form_page(
     *,
     plan: SamplePlan | None = None,
     preview: sampling.Preview | None = None,
+    lost: str = "",
 ) -> HttpResponse:
     actor = request.actor
     context = {
@@ -192,6 +198,7 @@ def _form_page(
         "form": form,
         "plan": plan,
         "preview": preview,
+        "lost": lost,
         "coverage": sampling.coverage(actor, plan) if plan else None,
         "runs": list(sampling.runs_of(actor, plan)[:RUNS_SHOWN]) if plan else [],
         "back": reverse("review_samples", args=[actor.tenant_slug]),
