@@ -39,7 +39,7 @@ def browser(
     def fail(*_arguments: object, **_fields: object) -> None:
         raise OperationalError("the disk is full")
 
-    monkeypatch.setattr(record, "_insert_intent", fail)
+    monkeypatch.setattr(record, "_intent", fail)
     return client
 
 
