@@ -34,7 +34,16 @@ from audit.models import AuditRecord
 from audit.record import READINGS, REQUESTS, Keeping, keeping_of, record_event
 from audit.search.content import Content, contents
 from audit.search.entries import SearchWaiting
-from audit.search.hashing import Hasher, value_token
+from audit.search.hashing import (
+    QUARTERS,
+    SIZES,
+    Hasher,
+    quarter_of,
+    quarter_token,
+    size_of,
+    size_token,
+    value_token,
+)
 from audit.search.needs import Needs, needs
 from audit.search.query import And, Between, Columns, Equal, Query, answers, parse
 from audit.search.snippets import Snippet, beginning, snippets
@@ -55,6 +64,9 @@ TIME_LIMIT = 10.0
 VERIFIED_MOST = 200
 # Records that wait to be indexed and are opened for one page; there are more only when the worker was away.
 WAITING_MOST = 5000
+
+# Days of more entries are read by slices; so many of them are looked at first.
+STRETCH = 20_000
 
 _DAYS_AT_ONCE = 16
 _OPENED_AT_ONCE = 100
@@ -231,6 +243,14 @@ def _read_cursor(cursor: str, actor: Actor, search: Search) -> tuple[_Place, UUI
     if of != _fingerprint(actor, search) or clock.now() - time_of(UUID(begun)) > _CURSOR_AGE:
         raise NotVisible(SEARCH)
     return _Place(UUID(request_id), written), UUID(begun)
+
+
+class _Unit(NamedTuple):
+    """A part of the index under one key, of a day of about so many entries."""
+
+    day: date
+    keeping: Keeping
+    rows: int
 
 
 class _Counted(NamedTuple):
@@ -414,13 +434,14 @@ class _Run:
 
     def _ask(
         self,
-        units: Sequence[tuple[date, Keeping]],
+        units: Sequence[_Unit],
         after: _Place | None,
         most: int,
         select: str,
         sort: Sort | None = None,
     ) -> list[tuple[Any, ...]]:
-        plans = [(day, plan) for day, keeping in units if (plan := self._plan(day, keeping, after))]
+        sort = sort or self._search.sort
+        plans = [(unit.day, plan) for unit in units if (plan := self._plan(unit, after, sort))]
         if not plans:
             return []
         with connection.cursor() as cursor:
@@ -430,27 +451,34 @@ class _Run:
                 [
                     [day for day, _ in plans],
                     [json.dumps(plan) for _, plan in plans],
-                    sort or self._search.sort,
+                    sort,
                     most,
                 ],
             )
             return cursor.fetchall()
 
-    def _batches(self) -> Iterator[list[tuple[date, Keeping]]]:
-        """Days and keepings in the search's order, some at a time; a day is never divided."""
+    def _batches(self) -> Iterator[list[_Unit]]:
+        """What there is of the index in the search's order, some days at a time; a day is never divided."""
         with connection.cursor() as cursor:
-            cursor.execute("SELECT audit_search_days()")
+            cursor.execute("SELECT day, rows FROM audit_search_days()")
             days = [
-                day for day in cursor.fetchone()[0] if _first_day(self._low) <= day <= _last_day(self._high)
+                (day, rows)
+                for day, rows in cursor.fetchall()
+                if _first_day(self._low) <= day <= _last_day(self._high)
             ]
         if self._search.sort == Sort.OLDEST:
             days.reverse()
         keepings = _keepings(self._search)
         for start in range(0, len(days), _DAYS_AT_ONCE):
-            yield [(day, keeping) for day in days[start : start + _DAYS_AT_ONCE] for keeping in keepings]
+            yield [
+                _Unit(day, keeping, rows)
+                for day, rows in days[start : start + _DAYS_AT_ONCE]
+                for keeping in keepings
+            ]
 
-    def _plan(self, day: date, keeping: Keeping, after: _Place | None) -> dict[str, Any] | None:
+    def _plan(self, unit: _Unit, after: _Place | None, sort: Sort) -> dict[str, Any] | None:
         """What one day is asked; None when its key is gone, and with it all that could be found."""
+        day, keeping, rows = unit
         place = (keeping, day)
         if place not in self._hashers:
             try:
@@ -467,13 +495,37 @@ class _Run:
             "low": str(self._low),
             "high": str(self._high),
             "inside": self._inside,
+            "rows": rows,
         }
+        if rows > STRETCH and any(plan[name] for name in ("must", "any", "none")):
+            plan |= self._slices(day, hasher, after, sort)
         if self._waiting:
             # One that was indexed a moment ago would be there twice.
             plan["without"] = [str(content.record.id) for content in self._waiting]
         if after:
             plan |= {"after": str(after.request_id), "after_tokens": after.tokens}
         return plan
+
+    def _slices(self, day: date, hasher: Hasher, after: _Place | None, sort: Sort) -> dict[str, Any]:
+        """The slices of a day in order, as far as the search goes: hashes, and each slice's quarter or least tokens."""
+        if sort == Sort.TOKENS:
+            plain = _columns(self._search, self._query)
+            ends = [plain.get("end", SIZES[-1] + 1) - 1] + ([after.tokens] if after else [])
+            numbers = range(size_of(min(ends)), size_of(plain.get("least", 0)) - 1, -1)
+            tokens, bounds = map(size_token, numbers), [SIZES[number] for number in numbers]
+        else:
+            first, last = 0, QUARTERS - 1
+            low = max(self._low, after.request_id) if after and sort == Sort.OLDEST else self._low
+            high = min(self._high, after.request_id) if after and sort == Sort.NEWEST else self._high
+            if _first_day(low) >= day:
+                first = quarter_of(low) if _first_day(low) == day else QUARTERS
+            if _last_day(high) <= day:
+                last = quarter_of(high) if _last_day(high) == day else -1
+            bounds = list(range(first, last + 1))
+            if sort == Sort.NEWEST:
+                bounds.reverse()
+            tokens = map(quarter_token, bounds)
+        return {"slices": list(map(hasher, tokens)), "bounds": bounds, "stretch": STRETCH}
 
     # Order, and what is shown
 

@@ -6,7 +6,10 @@ days or tenants have nothing in common, and without the key none can be told.
 
 import hashlib
 import hmac
+from bisect import bisect_right
+from collections.abc import Iterable
 from datetime import date
+from functools import lru_cache
 from uuid import UUID
 
 from audit.record import Keeping
@@ -23,6 +26,7 @@ class Hasher:
         # The two padded blocks of HMAC are the same for every token.
         self._keyed = hmac.new(key, digestmod=hashlib.sha256)
         self._known: dict[str, int] = {}
+        self._of_words: dict[str, tuple[int, ...]] = {}
 
     def __call__(self, token: str) -> int:
         """A signed 64-bit number."""
@@ -31,6 +35,17 @@ class Hasher:
             mac = self._keyed.copy()
             mac.update(token.encode(errors="surrogatepass"))
             found = self._known[token] = int.from_bytes(mac.digest()[:8], "big", signed=True)
+        return found
+
+    def of_words(self, words: Iterable[str]) -> set[int]:
+        """The hashes of words and of how they begin."""
+        found: set[int] = set()
+        known = self._of_words
+        for word in words:
+            of = known.get(word)
+            if of is None:
+                of = known[word] = (self(word), *map(self, tokens.beginnings(word)))
+            found.update(of)
         return found
 
 
@@ -59,6 +74,38 @@ def column_tokens(columns: Columns) -> set[str]:
         if value
     }
     found |= {value_token("group", group_id) for group_id in columns.group_ids}
-    for name, text in (("user", columns.user_label), ("model", columns.model)):
-        found |= {name_token(name, token) for token in tokens.tokens(tokens.normalise(text))}
-    return found
+    return found | _names("user", columns.user_label) | _names("model", columns.model)
+
+
+@lru_cache(1000)
+def _names(column: str, text: str) -> frozenset[str]:
+    return frozenset(name_token(column, token) for token in tokens.tokens(tokens.normalise(text)))
+
+
+# Slices of a day: with these tokens, GIN itself tells the entries of a slice, so that a day is read in order without
+# reading all of it. Slices of time are of a quarter of an hour; of size, an eighth of an octave of tokens or less.
+QUARTERS = 96
+SIZES = sorted(
+    {0, *(int(2 ** (step / 8)) for step in range(8 * 20 + 1))}
+)  # The least number of tokens of each.
+_QUARTER, _SIZE = "\x04quarter\x04", "\x04size\x04"
+
+
+def quarter_of(request_id: UUID) -> int:
+    """The slice of its day in which a record was begun."""
+    return (request_id.int >> 80) % 86_400_000 * QUARTERS // 86_400_000
+
+
+def size_of(written: int) -> int:
+    """The slice of a record of so many tokens."""
+    return bisect_right(SIZES, max(written, 0)) - 1
+
+
+def quarter_token(quarter: int) -> str:
+    """The token of a slice of time, which no word and no value can equal."""
+    return f"{_QUARTER}{quarter}"
+
+
+def size_token(size: int) -> str:
+    """The token of a slice of size."""
+    return f"{_SIZE}{size}"

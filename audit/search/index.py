@@ -5,6 +5,7 @@ done nothing, and until it is committed searches find the record on the list.
 """
 
 import logging
+from collections.abc import Collection
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,8 @@ from tenants.scope import tenant_scope
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+# Hashes in an array: so many make a row longer than PostgreSQL's TOAST_TUPLE_THRESHOLD and fit into one piece of TOAST.
+_FULL = 244
 COLUMNS = [field.attname for field in SearchEntry._meta.local_concrete_fields]
 
 # Closed ones only, and those whose record is gone, which wait for nothing any more.
@@ -92,9 +95,6 @@ def forget(day: date) -> int:
 def entry(content: Content, hasher: Hasher | None) -> tuple[Any, ...]:
     """The row of a record, in the order of COLUMNS; without a hasher, as when its key is gone, found by no word."""
     record, columns = content.record, content.columns
-    words: set[str] = hashing.column_tokens(columns)
-    for text in content.texts:
-        words |= tokens.tokens(text.normalised)
     values = {
         "day": record.day,
         "tenant_id": record.tenant_id,
@@ -112,9 +112,32 @@ def entry(content: Content, hasher: Hasher | None) -> tuple[Any, ...]:
         "rules": list(columns.rules),
         "risk": columns.risk,
         "confined_to": record.confined_to,
-        "words": sorted(map(hasher, words)) if hasher else [],
+        "words": _array(_hashes(content, hasher) if hasher else ()),
     }
     return tuple(values[name] for name in COLUMNS)
+
+
+def _hashes(content: Content, hasher: Hasher) -> set[int]:
+    """All that a record is found by: words, names and values of columns, and the slices of its day."""
+    words: set[str] = set()
+    others = hashing.column_tokens(content.columns)
+    others.add(hashing.quarter_token(hashing.quarter_of(content.record.id)))
+    others.add(hashing.size_token(hashing.size_of(content.columns.tokens)))
+    for text in content.texts:
+        words |= tokens.words(text.normalised)
+        others |= tokens.pairs(text.normalised)
+    return hasher.of_words(words).union(map(hasher, others))
+
+
+def _array(hashes: Collection[int]) -> str:
+    """As PostgreSQL reads it, at a fraction of the time that adapting each number takes. In the order of hashes.
+
+    Short ones are filled up with their last, so that PostgreSQL moves every array out of its row: hits are then read
+    from rows of 250 bytes instead of 2,000, and nobody sees how many words a short record has.
+    """
+    numbers = sorted(hashes)
+    numbers += numbers[-1:] * (_FULL - len(numbers))
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _rows(tenant_id: UUID, found: list[Content]) -> list[tuple[Any, ...]]:
