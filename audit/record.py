@@ -5,25 +5,28 @@
                                              (more than the text of one answer: text in the form of audit.output)
     complete(handle, status=…, …)            once; a second call returns the first one's result
 
-Each of the three is one transaction of its own, committed when the call returns. Functions are synchronous;
-asynchronous code awaits them through `tenants.database.in_database`.
+Each of the three is committed when the call returns; calls of several threads share a transaction (audit.commits).
+Functions are synchronous; asynchronous code awaits them through `tenants.database.in_database`.
 """
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
-from django.db import Error, IntegrityError, connection
+from django.db import Error, IntegrityError, InterfaceError, OperationalError, connection
 from django.utils.translation import gettext as _
 
 from audit import leaf, metrics, partitions
+from audit.commits import Commits
 from audit.models import AuditChunk, AuditCompletion, AuditModel, AuditRecord, Status
 from tenants import envelope
 from tenants.access import Actor
@@ -135,8 +138,9 @@ def begin(
     user wrote.
     """
     handle = Handle(actor.tenant_id, request_id or uuid7())
-    with _recording("begin", handle):
-        _insert_intent(
+
+    def intent() -> AuditRecord:
+        return _intent(
             handle,
             actor,
             kind=kind,
@@ -153,6 +157,9 @@ def begin(
             conversation_id=conversation_id,
             client_address=client_address,
         )
+
+    with _recording("begin", handle):
+        _committed(_Write(handle, intent))
     return handle
 
 
@@ -162,18 +169,21 @@ def append(handle: Handle, *, seq: int, text: str) -> bytes:
     Raises AuditUnavailable (AuditRefused when the record is closed or `seq` is out of order): deliver nothing then.
     """
     plaintext = text.encode(errors="surrogatepass")
-    with _recording("append", handle):
-        sealed = _seal(handle, field="output", sequence=seq, plaintext=plaintext)
-        chunk = AuditChunk(
+
+    def chunk() -> AuditChunk:
+        return AuditChunk(
             tenant_id=handle.tenant_id,
             day=handle.day,
             request_id=handle.request_id,
             seq=seq,
             size=len(plaintext),
-            sealed=sealed,
+            sealed=_seal(handle, field="output", sequence=seq, plaintext=plaintext),
         )
-        _insert(chunk)
-    return sealed
+
+    with _recording("append", handle):
+        row = _committed(_Write(handle, chunk))
+    assert isinstance(row, AuditChunk)
+    return bytes(row.sealed)
 
 
 def complete(
@@ -189,15 +199,18 @@ def complete(
 
     Raises AuditUnavailable; calling again is safe, and the reaper closes what nobody closed.
     """
+    ending = partial(
+        _completion,
+        status=status,
+        finish_reason=finish_reason,
+        usage=usage,
+        timings=timings,
+        error_code=error_code,
+    )
     with _recording("complete", handle):
-        return _close(
-            handle,
-            status=status,
-            finish_reason=finish_reason,
-            usage=usage,
-            timings=timings,
-            error_code=error_code,
-        )
+        completion = _committed(_Ending(handle, ending))
+    assert isinstance(completion, AuditCompletion)
+    return completion
 
 
 def record_event(
@@ -221,17 +234,20 @@ def record_event(
     """
     handle = Handle(actor.tenant_id, uuid7(), keeping_of(kind))
     with _recording("event", handle, joins=True):
-        _insert_intent(
-            handle,
-            actor,
-            kind=kind,
-            channel=channel,
-            input=detail,
-            subject_id=subject_id,
-            confined_to=confined_to,
-            client_address=client_address,
-        )
-        _close(handle, status=status, error_code=error_code)
+        partitions.ensure(handle.day)
+        with tenant_scope(handle.tenant_id):
+            intent = _intent(
+                handle,
+                actor,
+                kind=kind,
+                channel=channel,
+                input=detail,
+                subject_id=subject_id,
+                confined_to=confined_to,
+                client_address=client_address,
+            )
+            _insert([intent])
+            _insert([_completion(handle, _start_closing([handle])[0], status=status, error_code=error_code)])
     return handle
 
 
@@ -253,16 +269,14 @@ def open_json(handle: Handle, *, field: str, sealed: bytes | memoryview) -> Any:
 
 @contextmanager
 def _recording(operation: str, handle: Handle, *, joins: bool = False) -> Iterator[None]:
-    """One transaction of the write path, timed; database and key errors become AuditUnavailable."""
+    """One step of the write path, timed; database and key errors become AuditUnavailable."""
     if not joins and _inside_transaction():
         raise RuntimeError(
             f"audit.record.{operation} inside another transaction would not be durable; call it outside"
         )
     started = time.perf_counter()
     try:
-        partitions.ensure(handle.day)
-        with tenant_scope(handle.tenant_id):
-            yield
+        yield
     except IntegrityError as error:
         metrics.failures.labels(operation).inc()
         raise AuditRefused(
@@ -285,7 +299,95 @@ def _inside_transaction() -> bool:
     return bool(connection.atomic_blocks) and not connection.atomic_blocks[-1]._from_testcase  # type: ignore[attr-defined]
 
 
-def _insert_intent(
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """What is there of a record that is to be closed; `record` is the intent without content, None: there is none."""
+
+    is_closed: bool
+    chunk_count: int
+    output_bytes: int
+    ciphertext_digest: bytes
+    record: AuditRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A row to be made and inserted, within the tenant's scope."""
+
+    handle: Handle
+    row: Callable[[], AuditModel]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A record to be closed, unless it is."""
+
+    handle: Handle
+    row: Callable[[Handle, _Closing], AuditCompletion]
+
+
+def _commit(writes: Sequence[_Write | _Ending]) -> Sequence[AuditModel | BaseException]:
+    """All in one transaction; where one of them is refused, each in its own. Comes back what was inserted.
+
+    Raises OperationalError and InterfaceError for all of them: the database is away, or it is not known what it did.
+    """
+    try:
+        return _together(writes)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        if len(writes) == 1:
+            raise
+    return [_alone(each) for each in writes]
+
+
+def _alone(write: _Write | _Ending) -> AuditModel | BaseException:
+    try:
+        return _together([write])[0]
+    except Exception as error:
+        return error
+
+
+def _together(writes: Sequence[_Write | _Ending]) -> Sequence[AuditModel]:
+    for day in {each.handle.day for each in writes}:
+        partitions.ensure(day)
+    with tenant_scope(writes[0].handle.tenant_id):
+        # Everybody locks in the same order.
+        endings = sorted(
+            (each for each in writes if isinstance(each, _Ending)), key=lambda each: each.handle.request_id
+        )
+        closings = dict(
+            zip(
+                (each.handle.request_id for each in endings),
+                _start_closing([each.handle for each in endings]),
+                strict=True,
+            )
+        )
+        rows, new = [], []
+        for each in writes:
+            if isinstance(each, _Write):
+                rows.append(each.row())
+            elif (closing := closings[each.handle.request_id]).is_closed:
+                rows.append(
+                    AuditCompletion.objects.get(day=each.handle.day, request_id=each.handle.request_id)
+                )
+                continue
+            else:
+                rows.append(each.row(each.handle, closing))
+            new.append(rows[-1])
+        for model in (AuditRecord, AuditChunk, AuditCompletion):
+            _insert([row for row in new if isinstance(row, model)])
+    return rows
+
+
+_commits: Commits[_Write | _Ending, AuditModel] = Commits(_commit)
+
+
+def _committed(write: _Write | _Ending) -> AuditModel:
+    return _commits.run(write, together=write.handle.tenant_id, alone=write.handle.request_id)
+
+
+def _intent(
     handle: Handle,
     actor: Actor,
     *,
@@ -304,8 +406,8 @@ def _insert_intent(
     conversation_id: UUID | None = None,
     subject_id: UUID | None = None,
     confined_to: UUID | None = None,
-) -> None:
-    intent = AuditRecord(
+) -> AuditRecord:
+    return AuditRecord(
         tenant_id=handle.tenant_id,
         day=handle.day,
         id=handle.request_id,
@@ -331,11 +433,11 @@ def _insert_intent(
         parameters=_seal(handle, field="parameters", sequence=0, plaintext=_json(parameters or {})),
         context=_seal(handle, field="context", sequence=0, plaintext=_json(context)) if context else None,
     )
-    _insert(intent)
 
 
-def _close(
+def _completion(
     handle: Handle,
+    closing: _Closing,
     *,
     status: str,
     finish_reason: str = "",
@@ -343,10 +445,7 @@ def _close(
     timings: Timings = Timings(),
     error_code: str = "",
 ) -> AuditCompletion:
-    is_closed, chunk_count, output_bytes, ciphertext_digest, record = _start_closing(handle)
-    if is_closed:
-        return AuditCompletion.objects.get(day=handle.day, request_id=handle.request_id)
-    if record is None:
+    if closing.record is None:
         raise IntegrityError(f"no record {handle.request_id} to close")
     completion = AuditCompletion(
         tenant_id=handle.tenant_id,
@@ -361,43 +460,55 @@ def _close(
         queue_ms=_whole(timings.queue_ms),
         ttft_ms=_whole(timings.ttft_ms),
         total_ms=_whole(timings.total_ms),
-        itl_p50_ms=None if timings.itl_p50_ms is None else float(timings.itl_p50_ms),
-        chunk_count=chunk_count,
-        output_bytes=output_bytes,
-        ciphertext_digest=ciphertext_digest,
+        itl_p50_ms=_finite(timings.itl_p50_ms),
+        chunk_count=closing.chunk_count,
+        output_bytes=closing.output_bytes,
+        ciphertext_digest=closing.ciphertext_digest,
     )
-    completion.leaf_digest = leaf.digest(record, completion)
-    _insert(completion)
+    completion.leaf_digest = leaf.digest(closing.record, completion)
     return completion
 
 
-def _start_closing(handle: Handle) -> tuple[bool, int, int, bytes, AuditRecord | None]:
-    """(closed already?, chunks, bytes of output, digest of ciphertexts, the intent without content), in one query.
+def _start_closing(handles: Sequence[Handle]) -> list[_Closing]:
+    """Of each record, in one query. Until the end of the transaction nobody else appends to them or closes them."""
+    if not handles:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT is_closed, chunk_count, output_bytes, digest, "
+            f"{', '.join(leaf.RECORD_FIELDS)} FROM audit_start_closing(%s::date[], %s::uuid[])",
+            [[each.day for each in handles], [each.request_id for each in handles]],
+        )
+        found = cursor.fetchall()
+    closings = []
+    for is_closed, chunk_count, output_bytes, digest, *values in found:
+        fields = dict(zip(leaf.RECORD_FIELDS, values, strict=True))
+        record = AuditRecord(**fields) if fields["id"] else None
+        closings.append(_Closing(is_closed, chunk_count, output_bytes, bytes(digest or b""), record))
+    return closings
 
-    Until the end of the transaction no other process appends to the record or closes it.
+
+def _insert(rows: Sequence[AuditModel]) -> None:
+    """Insert new rows of one table, as JSON in one parameter: making SQL of a hundred values costs more than storing them.
+
+    These models have neither signals nor parents that save() would see to.
     """
-    columns = ", ".join(f"intent.{name}" for name in leaf.RECORD_FIELDS)
+    if not rows:
+        return
+    table = rows[0]._meta.db_table
+    columns = [field.attname for field in rows[0]._meta.local_concrete_fields]
+    values = [{column: getattr(row, column) for column in columns} for row in rows]
+    names = ", ".join(columns)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT closing.*, {columns} FROM audit_start_closing(%(day)s, %(id)s) AS closing "
-            "LEFT JOIN audit_record AS intent ON intent.day = %(day)s AND intent.id = %(id)s",
-            {"day": handle.day, "id": handle.request_id},
+            f"INSERT INTO {table} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{table}, %s)",
+            [json.dumps(values, default=_in_json)],
         )
-        is_closed, chunk_count, output_bytes, digest, *values = cursor.fetchone()
-    found = dict(zip(leaf.RECORD_FIELDS, values, strict=True))
-    record = AuditRecord(**found) if found["id"] else None
-    return is_closed, chunk_count, output_bytes, bytes(digest or b""), record
 
 
-def _insert(row: AuditModel) -> None:
-    """Insert a new row, at a third of what save() costs; the audit's models have neither signals nor parents."""
-    columns = [field.attname for field in row._meta.local_concrete_fields]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {row._meta.db_table} ({', '.join(columns)}) "
-            f"VALUES ({', '.join(['%s'] * len(columns))})",
-            [getattr(row, column) for column in columns],
-        )
+def _in_json(value: Any) -> str:
+    """As PostgreSQL reads it out of JSON."""
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
 def _seal(handle: Handle, *, field: str, sequence: int, plaintext: bytes) -> bytes:
@@ -446,3 +557,7 @@ def _fingerprint(session_ref: str) -> str:
 
 def _whole(milliseconds: float | None) -> int | None:
     return None if milliseconds is None else round(milliseconds)
+
+
+def _finite(number: float | None) -> float | None:
+    return float(number) if number is not None and math.isfinite(number) else None

@@ -21,14 +21,14 @@ from tests.support.services import Services
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def _write_and_kill(tenant_id: object, seconds: float) -> list[list[str]]:
-    """What a writer said before it was killed, `seconds` after its first word."""
+def _write_and_kill(tenant_id: object, lines: int, seconds: float) -> list[list[str]]:
+    """What a writer said before it was killed, `seconds` after it had said so many lines."""
     writer = subprocess.Popen(
         [sys.executable, "-m", "tests.audit.writer", str(tenant_id)], stdout=subprocess.PIPE
     )
     assert writer.stdout is not None
     try:
-        said = [writer.stdout.readline()]
+        said = [writer.stdout.readline() for _ in range(lines)]
         time.sleep(seconds)
     finally:
         writer.kill()
@@ -42,8 +42,8 @@ def test_killing_the_writer_loses_nothing_and_doubles_nothing(
     member: Actor, owner: psycopg.Connection
 ) -> None:
     acknowledged = []
-    for seconds in (0.05, 0.21, 0.37):
-        acknowledged += _write_and_kill(member.tenant_id, seconds)
+    for lines, seconds in ((15, 0.001), (16, 0.0035), (17, 0.007)):
+        acknowledged += _write_and_kill(member.tenant_id, lines, seconds)
     begun = {words[1] for words in acknowledged if words[0] == "begin"}
     appended = {(words[1], int(words[2])) for words in acknowledged if words[0] == "append"}
     completed = {words[1] for words in acknowledged if words[0] == "complete"}
