@@ -347,7 +347,7 @@ class _Writer:
             },
             "files": hashes,
         }
-        return json.dumps(said, indent=1).encode() + b"\n"
+        return json.dumps(said, indent=1, allow_nan=False).encode() + b"\n"
 
 
 def _shown(metadata: dict[str, Any], key: bytes, sealed: list[bytes]) -> dict[str, Any]:
@@ -468,7 +468,7 @@ def _json(text: bytes) -> Any:
 
 def _line(value: dict[str, Any]) -> bytes:
     # ASCII: what people sent may hold lone surrogates, which no encoding has.
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
 def _encoded(proof: list[bytes]) -> list[str]:

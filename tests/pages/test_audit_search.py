@@ -335,6 +335,20 @@ class TestExport:
         assert answer.headers["X-Record-Count"] == "2"
         assert ".jsonl" in answer.headers["Content-Disposition"]
 
+    @pytest.mark.parametrize("form", ["jsonl", "csv"])
+    def test_writes_null_for_what_is_no_number(
+        self, form: str, acme: Company, reviewer_browser: Client
+    ) -> None:
+        asked = [{"role": "user", "content": "x", "n": float("nan")}]
+        made = generation(acme.actor(acme.member), input=asked, parameters={"top_p": float("inf")})
+        text = body(self.export(reviewer_browser, form, selected=[str(made.request_id)])).decode("utf-8-sig")
+        assert "NaN" not in text and "Infinity" not in text
+        if form == "jsonl":
+            assert (json.loads(text)["input"][0]["n"], json.loads(text)["parameters"]) == (
+                None,
+                {"top_p": None},
+            )
+
     def test_of_csv_has_no_cell_that_a_spreadsheet_runs(
         self, acme: Company, reviewer_browser: Client
     ) -> None:

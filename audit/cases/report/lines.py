@@ -5,12 +5,12 @@ their SHA-256. A record has what an export has at its core: request_id, user_id,
 and cannot be read any more is empty, and "lost" says why: altered, destroyed.
 """
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from audit import plain_json
 from audit.cases.report.facts import Facts, Reported
 from audit.tree.selectors import Place
 
@@ -132,11 +132,11 @@ def _proof(place: Place | None) -> dict[str, Any] | None:
 
 def _line(value: dict[str, Any]) -> bytes:
     # A lone half of a surrogate pair is no UTF-8: such text is escaped as a whole.
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = plain_json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     try:
         return text.encode() + b"\n"
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+        return plain_json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 def _time(when: datetime) -> str:

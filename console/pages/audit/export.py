@@ -6,7 +6,6 @@ record by record from the database while the browser takes it. A bundle records 
 
 import csv
 import io
-import json
 import tempfile
 from collections.abc import AsyncIterator
 from typing import IO, Any, cast
@@ -21,6 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
+from audit import plain_json
 from audit.record import AuditUnavailable
 from audit.search import engine
 from audit.search import export as exports
@@ -195,7 +195,7 @@ async def _json_lines(export: Export) -> AsyncIterator[bytes]:
 
 def _line(row: dict[str, Any]) -> bytes:
     # Half a surrogate pair, which a model may write, is told as an escape.
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+    return (plain_json.dumps(row, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 async def _csv(export: Export) -> AsyncIterator[bytes]:
@@ -219,7 +219,7 @@ def _cell(value: Any) -> Any:
     if isinstance(value, list) and value and all(_is_message(each) for each in value):
         return "\n\n".join(f"[{each['role']}] {each['content']}" for each in value)
     if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False) if value else ""
+        return plain_json.dumps(value, ensure_ascii=False) if value else ""
     return value
 
 
