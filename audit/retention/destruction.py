@@ -148,8 +148,8 @@ def _alarm(tenant_id: UUID, at: datetime) -> list[Day]:
     for keeping, days in by_keeping.items():
         if days > 1:
             logger.error(
-                "ALARM: %s days (%s) of tenant %s would go at once, and were not announced before. They wait for a day, "
-                "or until a compliance officer confirms it. Check the clocks.",
+                "ALARM: %s days (%s) of tenant %s would go at once, and were not announced before. They wait for a "
+                "day. Check the clocks.",
                 days,
                 keeping,
                 tenant_id,

@@ -54,12 +54,11 @@ class Policy(InsertOnly):
 
 
 class Notice(InsertOnly):
-    """That a day will go, said a day before. confirmed_by: who let it go without that day."""
+    """That a day will go, said a day before. Nobody shortens that."""
 
     keeping = models.CharField(max_length=32, choices=KEEPINGS)
     day = models.DateField()
     announced = models.DateTimeField(null=True, editable=False)
-    confirmed_by = models.UUIDField(null=True)
 
     class Meta:
         db_table = "audit_retention_notice"

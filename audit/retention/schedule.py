@@ -1,9 +1,9 @@
 """Which day goes when.
 
 A UTC day's records go at the end of that day plus their policy's days. That a day will go is announced a day before,
-and a day that was not announced does not go for another day, unless somebody confirms it: so a clock that jumps years
-ahead finds one day to destroy at most, and people have a day to look at why so many others wait. Every day with
-records has a key, so the days are found by their keys, of which there are few.
+and a day that was not announced does not go for another day, whoever asks: so a clock that jumps years ahead finds one
+day to destroy at most, and people have a day to look at why so many others wait. Every day with records has a key, so
+the days are found by their keys, of which there are few.
 """
 
 from collections.abc import Collection, Iterator
@@ -13,18 +13,13 @@ from uuid import UUID
 
 from django.db.models import Count, QuerySet, Sum
 from django.db.models.functions import Coalesce
-from django.utils.translation import gettext as _
 
 from audit.models import AuditCompletion, AuditRecord
 from audit.record import READINGS, REQUESTS, Keeping
 from audit.retention import policies
 from audit.retention.models import Notice
 from tenants import clock
-from tenants.actors import Actor, require
-from tenants.changes import change, record_change
-from tenants.errors import Refused
 from tenants.models import DataKey, TenantKey
-from tenants.roles import RETENTION_MANAGE
 from tenants.scope import tenant_scope
 
 WAIT = timedelta(hours=24)
@@ -50,13 +45,12 @@ class Day:
     day: date
     due: datetime
     announced: datetime | None
-    is_confirmed: bool
 
     @property
     def goes(self) -> datetime | None:
         if self.announced is None:
             return None
-        return max(self.due, self.announced if self.is_confirmed else self.announced + WAIT)
+        return max(self.due, self.announced + WAIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +108,6 @@ def waiting(tenant_id: UUID, at: datetime) -> list[Day]:
     return [each for each in days(tenant_id, at) if each.goes is None or each.goes > at]
 
 
-@change
-def confirm(*, actor: Actor, keeping: str, reason: str) -> int:
-    """Let the waiting days of a keeping go without their day of waiting; how many. Raises NotVisible and Refused."""
-    require(actor, RETENTION_MANAGE)
-    reason = policies.clean_reason(reason)
-    at = now()
-    found = [each for each in waiting(actor.tenant_id, at) if each.keeping == keeping]
-    if not found:
-        raise Refused("nothing_waits", _("No day is waiting to be confirmed."))
-    for each in found:
-        Notice.objects.create(keeping=each.keeping, day=each.day, confirmed_by=actor.user_id)
-    record_change(
-        actor,
-        "retention.confirmed",
-        after={"days": [each.day.isoformat() for each in found]},
-        detail={"keeping": keeping, "reason": reason},
-    )
-    return len(found)
-
-
 def amounts(keeping: Keeping, wanted: Collection[date]) -> dict[date, Amount]:
     """How much each of these days holds. Inside the tenant's scope."""
     found: dict[date, Amount] = {}
@@ -187,7 +161,5 @@ def days_with_rows(latest: date) -> Iterator[date]:
 
 def _day(keeping: Keeping, day: date, due: datetime, at: datetime) -> Day:
     # What was said by a clock that ran ahead was not said yet.
-    said = Notice.objects.filter(keeping=keeping, day=day, announced__lte=at).order_by("announced")
-    confirmed = said.exclude(confirmed_by=None).first()
-    first = confirmed or said.first()
-    return Day(keeping, day, due, first.announced if first else None, confirmed is not None)
+    said = Notice.objects.filter(keeping=keeping, day=day, announced__lte=at)
+    return Day(keeping, day, due, said.order_by("announced").values_list("announced", flat=True).first())

@@ -161,13 +161,6 @@ TENANT_ADDRESSES = {
         {"keeping": "audit", "days": "30", "reason": "Longer"},
         302,
     ),
-    "t/<slug:slug>/audit/retention/confirm": Address(
-        "/t/acme-bank/audit/retention/confirm",
-        _roles("officer"),
-        "post",
-        {"keeping": "audit", "reason": "Nothing waits"},
-        422,
-    ),
     "t/<slug:slug>/audit/retention/tombstones/<uuid:tombstone_id>/": Address(
         "/t/acme-bank/audit/retention/tombstones/{tombstone}/", LISTING_AUDIT
     ),

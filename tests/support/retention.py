@@ -29,9 +29,10 @@ def database_clock(owner: psycopg.Connection, ahead: timedelta) -> Iterator[None
 
 
 def announced(owner: psycopg.Connection, tenant_id: UUID, keeping: str, day: date) -> None:
-    """The day's going was said, and confirmed, so that it goes when it is due."""
+    """The day's going was said long ago, so that it goes when it is due."""
     owner.execute(
-        "INSERT INTO audit_retention_notice (id, tenant_id, keeping, day, confirmed_by) "
-        "VALUES (gen_random_uuid(), %s, %s, %s, %s)",
-        [tenant_id, keeping, day, tenant_id],
+        "INSERT INTO audit_retention_notice (id, tenant_id, keeping, day) VALUES (gen_random_uuid(), %s, %s, %s)",
+        [tenant_id, keeping, day],
     )
+    # A trigger has given it the time of its writing; who writes it anew is only the owner.
+    owner.execute("UPDATE audit_retention_notice SET announced = '2000-01-01' WHERE day = %s", [day])

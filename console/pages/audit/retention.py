@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from audit.models import AuditRecord
@@ -58,11 +58,6 @@ class PolicyForm(PageForm):
     reason = reason_field(gettext_lazy("Reason"))
 
 
-class ConfirmForm(PageForm):
-    keeping = forms.ChoiceField(choices=list(KEEPINGS.items()), widget=forms.HiddenInput)
-    reason = reason_field(gettext_lazy("Why is it right that these days go now?"))
-
-
 class ErasureForm(PageForm):
     person = forms.CharField(
         label=gettext_lazy("Person"),
@@ -101,20 +96,6 @@ def set_policy(request: TenantRequest) -> HttpResponse:
                 messages.success(request, _("It counts in a day. Until then it can be taken back."))
             return redirect("retention", request.actor.tenant_slug)
     return _page(request, form)
-
-
-@require_POST
-@tenant_view(RETENTION_MANAGE)
-def confirm(request: TenantRequest) -> HttpResponse:
-    """POST keeping=…&reason=…: the days that wait may go."""
-    form = ConfirmForm(*posted(request))
-    if form.is_valid():
-        done = attempt(form, lambda: schedule.confirm(actor=request.actor, **form.cleaned_data))
-        if not isinstance(done, Failed):
-            said = ngettext("%(count)s day goes now.", "%(count)s days go now.", done)
-            messages.success(request, said % {"count": done})
-            return redirect("retention", request.actor.tenant_slug)
-    return _page(request, PolicyForm(), confirm_form=form)
 
 
 @require_safe
@@ -227,7 +208,7 @@ def _decided(request: TenantRequest, deed_id: UUID) -> tuple[deeds.View, bool]:
     return erasure.found(request.actor, deed_id), False
 
 
-def _page(request: TenantRequest, form: PolicyForm, confirm_form: ConfirmForm | None = None) -> HttpResponse:
+def _page(request: TenantRequest, form: PolicyForm) -> HttpResponse:
     actor = request.actor
     may_change = actor.can(RETENTION_MANAGE)
     context: dict[str, Any] = {
@@ -243,33 +224,21 @@ def _page(request: TenantRequest, form: PolicyForm, confirm_form: ConfirmForm | 
     try:
         planned = calendar.planned(actor)
         context["planned"] = [(KEEPINGS[each.keeping], each) for each in planned]
-        context["waiting"] = _waiting(planned, confirm_form) if may_change else []
+        context["waiting"] = _waiting(planned)
         if request.GET.get("rehearse"):
             context["is_rehearsed"] = True
             context["rehearsed"] = [(KEEPINGS[each.keeping], each) for each in calendar.rehearsed(actor)]
     except schedule.ClocksDisagree as error:
         context["clocks"] = str(error)
-    status = max(status_of(form), status_of(confirm_form) if confirm_form else 200)
-    return render(request, "audit/retention.html", context, status=status)
+    return render(request, "audit/retention.html", context, status=status_of(form))
 
 
-def _waiting(planned: list[calendar.Planned], confirm_form: ConfirmForm | None) -> list[tuple[Any, int, Any]]:
-    """(what, how many days wait, the form that confirms them), for each keeping of which days wait."""
+def _waiting(planned: list[calendar.Planned]) -> list[tuple[Any, int]]:
+    """(what, how many days wait), for each keeping of which days wait."""
     counts = {
         keeping: sum(each.is_late and each.keeping == keeping for each in planned) for keeping in Keeping
     }
-    sent = confirm_form.data.get("keeping") if confirm_form else None
-    return [
-        (
-            KEEPINGS[keeping],
-            count,
-            confirm_form
-            if sent == keeping
-            else ConfirmForm(initial={"keeping": keeping}, auto_id=f"id_{keeping.name.lower()}_%s"),
-        )
-        for keeping, count in counts.items()
-        if count
-    ]
+    return [(KEEPINGS[keeping], count) for keeping, count in counts.items() if count]
 
 
 def _person(typed: str) -> UUID | None:

@@ -11,7 +11,6 @@ urlpatterns = [
     path("<uuid:request_id>/", record.record, name="audit_record"),
     path("retention/", retention.page, name="retention"),
     path("retention/policy", retention.set_policy, name="retention_policy"),
-    path("retention/confirm", retention.confirm, name="retention_confirm"),
     path("retention/tombstones/<uuid:tombstone_id>/", retention.tombstone, name="retention_tombstone"),
     path("retention/erasures/", retention.erasures, name="retention_erasures"),
     path("retention/held/<uuid:case_id>/", retention.held, name="retention_held"),

@@ -4,13 +4,13 @@ import logging
 from datetime import date, timedelta
 
 import pytest
+from django.db import DatabaseError, connection
 
 from audit import record
 from audit.record import Handle, Keeping
 from audit.retention import destruction, policies, schedule
 from audit.retention.models import Notice
-from tenants.access import Actor, NotVisible
-from tenants.errors import Refused
+from tenants.access import Actor
 from tenants.scope import tenant_scope
 from tests.audit.conftest import generation, id_at
 from tests.audit.retention.conftest import Clocks, due_at
@@ -98,19 +98,27 @@ def test_after_a_day_at_the_new_time_it_goes_after_all(
     assert destruction.run_all() == 2
 
 
-def test_or_when_an_officer_confirms_it(
-    old: Handle, also_today: Handle, officer: Actor, reviewer: Actor, clocks: Clocks
+def test_nobody_shortens_that_day_whatever_the_application_writes(
+    old: Handle, also_today: Handle, clocks: Clocks
 ) -> None:
-    with pytest.raises(Refused, match="No day is waiting"):
-        schedule.confirm(actor=officer, keeping=REQUESTS, reason="too early")
     clocks.shift(timedelta(days=2000))
-    destruction.run_all()
-    with pytest.raises(NotVisible):
-        schedule.confirm(actor=reviewer, keeping=REQUESTS, reason="not mine")
-    with pytest.raises(Refused):
-        schedule.confirm(actor=officer, keeping=REQUESTS, reason=" ")
-    assert schedule.confirm(actor=officer, keeping=REQUESTS, reason="The machine was off for years") == 2
-    assert destruction.run_all() == 2
+    insert = (
+        "INSERT INTO audit_retention_notice (id, tenant_id, keeping, day, announced{more}) "
+        "VALUES (gen_random_uuid(), %(tenant)s, 'audit', %(day)s, '2000-01-01'{value})"
+    )
+    values = {"tenant": old.tenant_id, "day": old.day}
+    with tenant_scope(old.tenant_id), connection.cursor() as cursor:
+        cursor.execute(insert.format(more="", value=""), values)
+        cursor.execute("SELECT audit_retention_ready('audit', %(day)s)", values)
+        assert cursor.fetchone() == (False,)
+    confirmed = insert.format(more=", confirmed_by", value=", gen_random_uuid()")
+    with (
+        pytest.raises(DatabaseError, match="confirmed_by"),
+        tenant_scope(old.tenant_id),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(confirmed, values)
+    assert destruction.run_all() == 0
 
 
 def test_a_stop_of_some_days_waits_likewise_and_what_was_announced_goes_at_once(

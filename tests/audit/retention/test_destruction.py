@@ -12,7 +12,7 @@ from audit import record
 from audit.models import AuditChunk, AuditCompletion, AuditRecord
 from audit.record import Handle, Keeping
 from audit.retention import destruction, policies, schedule
-from audit.retention.models import Notice, Tombstone
+from audit.retention.models import Tombstone
 from audit.selectors import State, open_record
 from audit.tree.models import Leaf, Statement
 from tenants import envelope
@@ -21,6 +21,7 @@ from tenants.models import DataKey
 from tenants.scope import tenant_scope
 from tests.audit.conftest import begin, generation, id_at
 from tests.audit.retention.conftest import Clocks, due_at
+from tests.support.retention import announced
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -273,8 +274,8 @@ class TestEarly:
 
     @pytest.mark.parametrize("call", CALLS)
     def test_is_refused(self, call: str, old: Handle, yesterday: date, clocks: Clocks, rows: Rows) -> None:
+        announced(clocks.owner, old.tenant_id, "audit", yesterday)
         with tenant_scope(old.tenant_id):
-            Notice.objects.create(keeping="audit", day=yesterday, confirmed_by=old.request_id)
             Tombstone.objects.create(keeping="audit", day=yesterday, count=1, root=b"", days=7)
         values = {"day": yesterday, "tenant": old.tenant_id}
         with pytest.raises(DatabaseError), tenant_scope(old.tenant_id), connection.cursor() as cursor:
@@ -282,8 +283,8 @@ class TestEarly:
         assert [rows(table, old.request_id) for table in TABLES] == [1, 2, 1]
 
     def test_not_even_a_minute(self, old: Handle, yesterday: date, clocks: Clocks) -> None:
+        announced(clocks.owner, old.tenant_id, "audit", yesterday)
         with tenant_scope(old.tenant_id):
-            Notice.objects.create(keeping="audit", day=yesterday, confirmed_by=old.request_id)
             Tombstone.objects.create(keeping="audit", day=yesterday, count=1, root=b"", days=7)
         clocks.to(due_at(yesterday, 7) - timedelta(minutes=1))
         with pytest.raises(DatabaseError, match="not due"):
@@ -311,8 +312,7 @@ class TestEarly:
         self, old: Handle, member: Actor, noon: object, yesterday: date, clocks: Clocks
     ) -> None:
         clocks.to(due_at(yesterday, 7) + timedelta(minutes=1))
-        with tenant_scope(old.tenant_id):
-            Notice.objects.create(keeping="audit", day=yesterday, confirmed_by=old.request_id)
+        announced(clocks.owner, old.tenant_id, "audit", yesterday)
         with pytest.raises(DatabaseError, match="no tombstone"):
             self._delete(old, yesterday)
         with tenant_scope(old.tenant_id):
@@ -324,8 +324,8 @@ class TestEarly:
         self, old: Handle, outsider: Actor, yesterday: date, clocks: Clocks
     ) -> None:
         clocks.to(due_at(yesterday, 7) + timedelta(minutes=1))
+        announced(clocks.owner, outsider.tenant_id, "audit", yesterday)
         with tenant_scope(outsider.tenant_id):
-            Notice.objects.create(keeping="audit", day=yesterday, confirmed_by=old.request_id)
             Tombstone.objects.create(keeping="audit", day=yesterday, count=0, root=b"", days=7)
         assert self._delete(Handle(outsider.tenant_id, old.request_id), yesterday) == 0
         with tenant_scope(old.tenant_id):
