@@ -407,6 +407,24 @@ class TestSecrecy:
         assert "By person" in officer_browser.get(f"{LIST}figures/").text
 
 
+class TestMoving:
+    def test_whoever_manages_moves_an_item_to_another_queue(
+        self, item: UUID, acme: Company, officer_browser: Client, reviewer_browser: Client
+    ) -> None:
+        address = f"{LIST}{item}/"
+        assert 'value="move"' not in officer_browser.get(address).text, "there is no other queue"
+        queue = queues.create_queue(actor=acme.actor(acme.officer), name="Sanctions")
+        assert "Sanctions" in officer_browser.get(address).text
+        sent = {"action": "move", "queue": str(queue.pk)}
+        assert 'value="move"' not in reviewer_browser.get(address).text
+        assert reviewer_browser.post(address, sent).status_code == 404
+        assert officer_browser.post(address, {**sent, "queue": "nonsense"}).status_code == 404
+        moved = officer_browser.post(address, sent, follow=True)
+        assert "It is in the other queue." in moved.text
+        with tenant_scope(acme.tenant.pk):
+            assert ReviewItem.objects.get(pk=item).queue_id == queue.pk
+
+
 class TestQueues:
     FORM = {
         "name": "Sanctions",

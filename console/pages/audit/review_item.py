@@ -16,15 +16,15 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from audit.record import EMBEDDING, AuditUnavailable
-from audit.review import access, assignment, hooks, items, people, seconds, work
+from audit.review import access, assignment, hooks, items, people, queues, seconds, work
 from audit.review.items import Reason
-from audit.review.models import Outcome, ReviewItem
+from audit.review.models import Outcome, ReviewItem, State
 from audit.search import snippets
 from audit.search.query import BadQuery, parse
 from console.pages.audit import record as record_page
 from console.pages.audit import review
 from console.tenancy import TenantRequest, tenant_view
-from tenants.actors import NotVisible
+from tenants.actors import Actor, NotVisible
 from tenants.errors import Refused
 from tenants.roles import REVIEW_MANAGE, REVIEW_WORK
 
@@ -95,6 +95,10 @@ def _deed(request: TenantRequest, item_id: UUID, action: str) -> bool:
             lambda: work.claim(actor=actor, item_id=item_id, take_over=True),
             _("You work on it now."),
         ),
+        "move": (
+            lambda: work.move(actor=actor, item_ids=[item_id], queue_id=_queue(request)),
+            _("It is in the other queue."),
+        ),
         "withdraw": (lambda: work.withdraw(actor=actor, item_id=item_id), _("The decision is taken back.")),
         "reopen": (lambda: work.reopen(actor=actor, item_id=item_id, reason=text), _("It is open again.")),
     }
@@ -104,6 +108,13 @@ def _deed(request: TenantRequest, item_id: UUID, action: str) -> bool:
     do()
     messages.success(request, said)
     return False
+
+
+def _queue(request: TenantRequest) -> UUID:
+    try:
+        return UUID(request.POST.get("queue", ""))
+    except ValueError as error:
+        raise NotVisible("review queue") from error
 
 
 def _shown(
@@ -152,12 +163,22 @@ def _shown(
         "decided_by": people.name(item.decided_by_id),
         "undo": review.undoable(actor),
         "may_manage": actor.can(REVIEW_MANAGE),
+        "queues": _other_queues(actor, item),
         "review_keys": True,
         "in_triage": bool(request.session.get(review.TRIAGE)),
         "record_url": reverse("audit_record", args=[slug, item.request_id]) if line.summary else "",
         **content,
     }
     return render(request, "audit/review_item.html", context, status=status)
+
+
+def _other_queues(actor: Actor, item: ReviewItem) -> list[tuple[UUID, str]]:
+    """Where whoever manages may move it."""
+    if not actor.can(REVIEW_MANAGE) or item.state != State.OPEN:
+        return []
+    return [
+        (queue.pk, review.queue_name(queue)) for queue in queues.queues(actor) if queue.pk != item.queue_id
+    ]
 
 
 def _opens_at_once(request: TenantRequest) -> bool:
