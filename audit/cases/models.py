@@ -100,6 +100,7 @@ class Looked(models.TextChoices):
     FILE = "file", _("Downloaded a file")
     REPORT = "report", _("Made a report")
     BUNDLE = "bundle", _("Exported with proof")
+    TABLE = "table", _("Exported in a list of cases")
 
 
 class Lost(models.TextChoices):

@@ -127,6 +127,28 @@ def unlink_record(*, actor: Actor, case_id: UUID, request_id: UUID, reason: str)
     _put_record(actor, case, seq, request_id, subjects=linked.subjects, reason=reason, is_linked=False)
 
 
+@change
+def hold_records(*, actor: Actor, case_id: UUID, reason: str) -> None:
+    """Hold those records of a case anew that are still there and not held. Raises NotVisible, Refused."""
+    case = case_of(actor, case_id)
+    if not may_work(case, actor):
+        raise NotVisible("case")
+    wanted = unheld(actor, case)
+    if not wanted:
+        raise Refused("nothing_to_hold", _("Every record of the case that is still there is held."))
+    holds.place(actor=actor, request_ids=wanted, case_id=case.pk, reason=reason)
+
+
+def unheld(actor: Actor, case: Case) -> list[UUID]:
+    """The records of a case that are still there and that it does not hold, as after a release."""
+    held = {each.summary.id for each in holds.of(actor, case.pk)}
+    return [
+        each.id
+        for each in _records(actor, [*linked_records(case)])
+        if each.id not in held and not departed.is_erased(each.id)
+    ]
+
+
 def linked_records(case: Case) -> dict[UUID, CaseRecord]:
     """The records that are in a case now, by id, in the order in which they joined."""
     newest: dict[UUID, CaseRecord] = {}

@@ -17,7 +17,7 @@ from tenants.ids import uuid7
 from tenants.scope import tenant_scope
 
 EXPORT = "audit.export"
-_EXPORTS = (Looked.FILE, Looked.REPORT, Looked.BUNDLE)
+_EXPORTS = (Looked.FILE, Looked.REPORT, Looked.BUNDLE, Looked.TABLE)
 MOST_SHOWN = 200
 
 

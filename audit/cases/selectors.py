@@ -40,7 +40,7 @@ from tenants import clock
 from tenants.access import Actor, require
 from tenants.ids import day_of
 from tenants.models import Membership, User
-from tenants.roles import REVIEW_MANAGE, REVIEW_WORK
+from tenants.roles import AUDIT_EXPORT, REVIEW_MANAGE, REVIEW_WORK
 from tenants.words import search_words
 
 DUE_SOON = timedelta(days=7)
@@ -196,6 +196,15 @@ def list_cases(actor: Actor, *, show: str = "open", search: str = "") -> list[Li
     ]
     far = clock.now() + timedelta(days=100_000)
     return sorted(found, key=lambda each: (each.due or far, -each.case.pk.int))
+
+
+def export_cases(actor: Actor, *, show: str = "open", search: str = "") -> list[Listed]:
+    """As `list_cases`, to be taken away: recorded in each of the cases. Also raises NotVisible without audit.export."""
+    require(actor, AUDIT_EXPORT)
+    found = list_cases(actor, show=show, search=search)
+    for each in found:
+        readings.record_reading(actor, each.case, Looked.TABLE)
+    return found
 
 
 def count_waiting(actor: Actor) -> int:

@@ -1,5 +1,7 @@
 """The pages of cases, as those inside use them, without scripts."""
 
+import csv
+import io
 import json
 import re
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from django.test import Client
 from audit.cases import attachments, decisions, work
 from audit.cases.models import Case
 from audit.models import AuditRecord
+from audit.retention import holds
 from tenants import clock, envelope
 from tenants.access import Actor
 from tenants.ids import day_of
@@ -181,6 +184,28 @@ class TestLists:
         assert "Another matter" in page and "Soon" in page
         assert "No case matches" in browser.get(CASES, {"show": "closed"}).text
 
+    def test_the_list_is_taken_as_a_table_which_is_known_inside_each_case_alone(
+        self, browser: Client, officer: Actor, case: Case, client_of: Callable[[User], Client], acme: Company
+    ) -> None:
+        open_case(officer, title="=SUM(A1)", days_to_report=None)
+        assert "format=csv" in browser.get(CASES).text
+        answer = browser.get(CASES, {"format": "csv"})
+        assert answer.headers["Cache-Control"] == "no-store"
+        rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+        assert [row["Title"] for row in rows] == [TITLE, "'=SUM(A1)"]
+        assert (rows[0]["Number"], rows[0]["Records"]) == (case.number, "1")
+        (only,) = csv.DictReader(
+            io.StringIO(browser.get(CASES, {"format": "csv", "q": "counter"}).content.decode("utf-8-sig"))
+        )
+        assert only["Number"] == case.number
+        assert "Exported in a list of cases" in browser.get(path(case)).text
+        with tenant_scope(acme.tenant.pk):
+            exports = AuditRecord.objects.filter(kind="audit.export")
+            assert exports.count() == 3 and not exports.filter(confined_to=None).exists()
+        outside = client_of(acme.reviewer).get(CASES, {"format": "csv"})
+        assert outside.content.decode("utf-8-sig").count("\n") == 1, "the heading alone"
+        assert client_of(acme.administrator).get(CASES, {"format": "csv"}).status_code == 404
+
     def test_decisions_that_wait_for_me_are_counted_and_those_of_mine_are_not(
         self, browser: Client, second: Client, officer: Actor, case: Case
     ) -> None:
@@ -344,6 +369,24 @@ class TestOne:
         again = act(second, case, "sign", decision_id=waiting[1], verdict="approve", reason="Again.")
         assert again.status_code == 422
         assert "The case was reopened." in act(browser, case, "reopen", reason="New facts.").text
+
+    def test_what_it_holds_is_released_by_two_people_and_can_be_held_again(
+        self, browser: Client, second: Client, officer: Actor, case: Case, owner: psycopg.Connection
+    ) -> None:
+        page = browser.get(path(case)).text
+        assert "1 record is held" in page and "Two people release what is held" in page
+        assert "Asked for. Somebody else decides it." in act(browser, case, "release", reason="Done.").text
+        again = act(browser, case, "release", reason="Done.")
+        assert again.status_code == 422 and "asked for already" in again.text
+        assert "Decide it" not in browser.get(path(case)).text
+        assert "Decide it" in second.get(path(case)).text
+        assert act(browser, case, "hold", reason="Again.").status_code == 422
+        owner.execute("DELETE FROM audit_hold")
+        page = browser.get(path(case)).text
+        assert "Nothing is held" in page and "Hold 1 record" in page
+        assert "The records are held." in act(browser, case, "hold", reason="We need it.").text
+        with tenant_scope(case.tenant_id):
+            assert len(holds.of(officer, case.pk)) == 1
 
     def test_an_action_that_is_none_is_not_there(self, browser: Client, case: Case) -> None:
         assert browser.post(path(case, "act/destroy")).status_code == 404

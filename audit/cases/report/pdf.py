@@ -121,7 +121,9 @@ def _narrative(facts: Facts) -> Iterator[Flowable]:
     """The six questions of a report of suspicious activity."""
     view, times = facts.view, facts.times
     known = [each.summary for each in facts.records if each.summary]
-    places = sorted({" · ".join(filter(None, (each.channel, each.client_address))) for each in known})
+    places = sorted(
+        {" · ".join(filter(None, (texts.channel(each.channel), each.client_address))) for each in known}
+    )
     models = sorted({f"{each.model} ({each.model_version})" for each in known})
     taken = view.decisions[-1] if view.decisions else None
     yield _heading(_("Who"))

@@ -26,6 +26,12 @@ def turns(view: RecordView) -> list[Turn]:
     ]
 
 
+def channel(code: str) -> str:
+    """What a request came by, in the active language."""
+    known = {"chat": _("Chat"), "api": _("API")}
+    return known.get(code, code)
+
+
 def lost(why: str) -> str:
     """Why what was written is not shown, in words; "" where it is."""
     return str(dict(Lost.choices)[why]) if why else ""

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from audit.cases import attachments, decisions, opening, selectors, work
 from audit.cases.access import case_of, cases_of
 from audit.cases.selectors import CaseView
+from audit.retention import deeds, holds
 from console.pages.administration.forms import FAILED, attempt
 from console.pages.audit import case_labels
 from console.pages.audit.case_forms import (
@@ -33,11 +34,12 @@ from console.pages.audit.case_forms import (
     RecordForm,
     SignatureForm,
 )
+from console.pages.audit.retention import STATES as RELEASE_STATES
 from console.tenancy import TenantRequest, tenant_view
 from tenants import clock
 from tenants.access import Actor, NotVisible
 from tenants.errors import Refused
-from tenants.roles import AUDIT_EXPORT, AUDIT_READ, REVIEW_WORK
+from tenants.roles import AUDIT_EXPORT, AUDIT_READ, RETENTION_MANAGE, REVIEW_WORK
 
 Values = dict[str, Any]
 
@@ -195,6 +197,16 @@ ACTIONS: dict[str, Action] = {
         gettext_lazy("The decision was withdrawn."),
     ),
     "sign": Action(SignatureForm, _sign, gettext_lazy("Your signature was recorded.")),
+    "hold": Action(
+        ReasonForm,
+        lambda actor, v: opening.hold_records(actor=actor, **v),
+        gettext_lazy("The records are held."),
+    ),
+    "release": Action(
+        ReasonForm,
+        lambda actor, v: holds.request_release(actor=actor, **v),
+        gettext_lazy("Asked for. Somebody else decides it."),
+    ),
     "reopen": Action(
         ReasonForm,
         lambda actor, v: decisions.reopen(actor=actor, **v),
@@ -233,9 +245,17 @@ def _drawn(
         "decide": DecisionForm(auto_id=_ids("decide"), initial={"expected": str(view.version.seq)}),
         "sign": SignatureForm(auto_id=_ids("sign"), initial=waiting),
         "reopen": ReasonForm(auto_id=_ids("reopen")),
+        "hold": ReasonForm(auto_id=_ids("hold")),
+        "release": ReasonForm(auto_id=_ids("release")),
     }
     errors: list[str] = []
-    if bound is not None and action not in fresh:
+    held = _held(actor, view)
+    # Refused above, where the page has no such form, or not now.
+    is_missing = {
+        "hold": not held["unheld_count"],
+        "release": not (held["held_count"] and held["may_release"]),
+    }
+    if bound is not None and is_missing.get(action, action not in fresh):
         errors = [str(each) for field in bound.errors.values() for each in field]
     if bound is not None:
         fresh[action] = bound
@@ -254,11 +274,26 @@ def _drawn(
         "decisions": [(each, case_labels.outcome(each.outcome)) for each in reversed(view.decisions)],
         "timeline": [case_labels.told(each, names) for each in reversed(view.timeline)],
         "readings": [(each, case_labels.looked(each.how)) for each in view.readings],
+        **held,
         "may_report": actor.can(AUDIT_READ) and actor.can(AUDIT_EXPORT),
         "next_due": next((row.due for row, _said in view.deadlines if row.state == "open"), None),
         "is_overdue": any(row.state == "open" and row.due <= clock.now() for row, _said in view.deadlines),
     }
     return render(request, "audit/case.html", context, status=422 if bound is not None else 200)
+
+
+def _held(actor: Actor, view: CaseView) -> dict[str, Any]:
+    """What the case holds, and what was last asked of that."""
+    asked = next(iter(holds.releases(actor, view.case.pk)), None)
+    is_open = asked is not None and asked.state in (deeds.State.ASKED, deeds.State.APPROVED)
+    return {
+        "held_count": len(holds.of(actor, view.case.pk)),
+        "unheld_count": len(opening.unheld(actor, view.case)) if view.may_work else 0,
+        "release": asked,
+        "release_look": asked and RELEASE_STATES[asked.state],
+        "may_release": actor.can(RETENTION_MANAGE) and not is_open,
+        "sees_release": actor.can(RETENTION_MANAGE),
+    }
 
 
 def _people(view: CaseView) -> list[UUID | None]:

@@ -20,6 +20,7 @@ from audit.record import handle_of, open_json
 from tenants.access import Actor, NotVisible
 from tenants.scope import tenant_scope
 from tests.audit.cases.conftest import ANSWER, QUESTION, TITLE, ask, open_case
+from tests.audit.conftest import generation
 from tests.conftest import Company
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -129,6 +130,19 @@ def test_the_lines_hold_the_exact_text_and_count_themselves(acme: Company, offic
     assert (end["lines"], end["sha256"]) == (len(lines) - 1, sha256(body).hexdigest())
 
 
+def test_what_is_no_number_is_null_for_every_reader(acme: Company, officer: Actor) -> None:
+    asked = [{"role": "user", "content": "x", "n": [float("nan"), float("-inf"), 1.5]}]
+    handle = generation(acme.actor(acme.member), input=asked, parameters={"temperature": float("inf")})
+    content = make(officer, open_case(officer, handle.request_id), "jsonl").content
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    lines = [json.loads(line, parse_constant=refuse) for line in content.splitlines()]
+    (record,) = [line for line in lines if line["type"] == "record"]
+    assert record["input"][0]["n"] == [None, None, 1.5] and record["parameters"] == {"temperature": None}
+
+
 def test_chinese_really_shows(officer: Actor, acme: Company, tmp_path: Path) -> None:
     """Drawn without any font of the machine's: the ink of the characters is on the page."""
     case = open_case(
@@ -139,6 +153,7 @@ def test_chinese_really_shows(officer: Actor, acme: Company, tmp_path: Path) -> 
     )
     content = make(officer, case, language="zh-hans").content
     text = text_of(content)
+    assert "聊天 · 192.0.2.7" in text
     assert "柜台分拆存款" in text and "怎样避开大额申报？" in text and "分开存入。" in text
     page = pypdfium2.PdfDocument(content)[0]
     found = page.get_textpage().search("柜台分拆存款")
