@@ -1,11 +1,12 @@
 """How fast the audit record is written: latency of one append, and records a second.
 
-    python -m benchmarks.audit_append [--seconds 5] [--writers 1 2 4 8]
+    python -m benchmarks.audit_append [--seconds 5] [--writers 1x1 1x4 1x16 2x16]
 
-Starts a PostgreSQL of its own with Custos's settings (fsync on) in a temporary folder, and writers as processes. Each
-record is begun, given one chunk of 200 bytes and completed: three durable transactions. Goal, on 2 cores: append p99
-≤ 5 ms, and 1,000 records a second. The last two columns are the processor time of one record, in the writer and in its
-database session: unlike the others, they mean something on a machine that is busy with other things.
+Starts a PostgreSQL of its own with Custos's settings (fsync on) in a temporary folder, and writers: "2x16" is two
+processes that record sixteen answers at once each, from threads, as a web process does (tenants.database). Each record
+is begun, given one chunk of 200 bytes and completed: three durable steps. Goal, on 2 cores: append p99 ≤ 5 ms, and
+1,000 records a second. The last two columns are the processor time of one record, in the writers and in PostgreSQL:
+unlike the others, they mean something on a machine that is busy with other things.
 """
 
 import argparse
@@ -15,7 +16,9 @@ import secrets
 import shutil
 import statistics
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from itertools import pairwise
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -25,19 +28,25 @@ from console.supervisor.postgres import PostgresServer
 
 OPERATIONS = ("begin", "append", "complete")
 TEXT = "x" * 200
-WARM_UP_RECORDS = 50
+WARM_UP_RECORDS = 50  # of a process
 
-WRITER, SESSION = "writer", "session"
+WRITER, DATABASE = "writer", "database"
 
 Samples = dict[
     str, list[float]
-]  # operation -> seconds of each call; WRITER and SESSION: seconds of processor time
+]  # operation -> seconds of each call; WRITER and DATABASE: seconds of processor time
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--seconds", type=float, default=5.0, help="how long each row of the table runs")
-    arguments.add_argument("--writers", type=int, nargs="+", default=[1, 2, 4, 8], help="processes at once")
+    arguments.add_argument(
+        "--writers",
+        type=_writers,
+        nargs="+",
+        default=[(1, 1), (1, 4), (1, 16), (2, 16)],
+        help="processes x threads in each",
+    )
     options = arguments.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="custos-bench-"))
     folder.chmod(0o755)  # The database runs as another account when we are root.
@@ -46,14 +55,17 @@ def main() -> None:
     server.start()
     try:
         tenant_id = _prepare(folder, server.url, password)
-        print(f"{os.cpu_count()} cores, {options.seconds:g} s a row; times in ms (p50 / p99)\n")
+        load = os.getloadavg()[0]
         print(
-            "writers  records/s  commits/s"
-            + "".join(f"{name:>16}" for name in OPERATIONS)
-            + "  CPU: writer  session"
+            f"{os.cpu_count()} cores, load {load:.1f}, {options.seconds:g} s a row; times in ms (p50 / p99)\n"
         )
+        print(
+            "writers  records/s" + "".join(f"{name:>16}" for name in OPERATIONS) + "  CPU: writer  PostgreSQL"
+        )
+        assert server.pid is not None
         for writers in options.writers:
-            print(_row(_measure(tenant_id, writers, options.seconds), writers, options.seconds), flush=True)
+            samples = _measure(tenant_id, server.pid, writers, options.seconds)
+            print(_row(samples, writers, options.seconds), flush=True)
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -83,25 +95,38 @@ def _prepare(folder: Path, owner_url: str, password: str) -> UUID:
     return tenant.pk
 
 
-def _measure(tenant_id: UUID, writers: int, seconds: float) -> Samples:
+def _writers(told: str) -> tuple[int, int]:
+    processes, _, threads = told.partition("x")
+    return int(processes), int(threads or 1)
+
+
+def _measure(tenant_id: UUID, postmaster: int, shape: tuple[int, int], seconds: float) -> Samples:
+    processes, threads = shape
     context = multiprocessing.get_context("spawn")
-    ready = context.Barrier(writers)
+    ready = context.Barrier(processes + 1)
     results: multiprocessing.Queue[Samples] = context.Queue()
-    processes = [
-        context.Process(target=_write, args=(tenant_id, seconds, ready, results)) for _ in range(writers)
+    writers = [
+        context.Process(target=_write, args=(tenant_id, threads, seconds, ready, results))
+        for _ in range(processes)
     ]
-    for process in processes:
-        process.start()
-    samples = [results.get() for _ in processes]
-    for process in processes:
-        process.join()
-    return {name: [taken for each in samples for taken in each[name]] for name in samples[0]}
+    for writer in writers:
+        writer.start()
+    ready.wait()
+    before = _time_of_children(postmaster)
+    samples = [results.get() for _ in writers]
+    database = _time_of_children(postmaster) - before
+    ready.wait()  # Until now the writers kept their sessions, whose time would be gone with them.
+    for writer in writers:
+        writer.join()
+    return {name: [taken for each in samples for taken in each[name]] for name in samples[0]} | {
+        DATABASE: [database]
+    }
 
 
 def _write(
-    tenant_id: UUID, seconds: float, ready: Barrier, results: "multiprocessing.Queue[Samples]"
+    tenant_id: UUID, threads: int, seconds: float, ready: Barrier, results: "multiprocessing.Queue[Samples]"
 ) -> None:
-    """One writer: records until the time is over, and reports how long each call took."""
+    """One process: records until the time is over, and reports how long each call took."""
     import django
 
     django.setup()
@@ -115,28 +140,48 @@ def _write(
         role="api key",
         permissions=frozenset(),
     )
-    for _ in range(WARM_UP_RECORDS):
-        _record(actor)
-    ready.wait()
+    warm = threading.Barrier(threads + 1)
+    done = threading.Barrier(threads + 1)
     samples: Samples = {name: [] for name in OPERATIONS}
-    before = time.process_time(), _session_time()
+    end = 0.0
+
+    def record_until_the_end() -> None:
+        for _ in range(WARM_UP_RECORDS // threads + 1):
+            _record(actor)
+        warm.wait()
+        warm.wait()
+        while time.perf_counter() < end:
+            for name, taken in zip(OPERATIONS, _record(actor), strict=True):
+                samples[name].append(taken)
+        done.wait()
+        done.wait()
+
+    running = [threading.Thread(target=record_until_the_end) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    warm.wait()
+    ready.wait()
+    before = time.process_time()
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        for name, taken in zip(OPERATIONS, _record(actor), strict=True):
-            samples[name].append(taken)
-    samples[WRITER] = [time.process_time() - before[0]]
-    samples[SESSION] = [_session_time() - before[1]]
+    warm.wait()
+    done.wait()
+    samples[WRITER] = [time.process_time() - before]
     results.put(samples)
+    ready.wait()
+    done.wait()
+    for thread in running:
+        thread.join()
 
 
-def _session_time() -> float:
-    """Processor seconds that the server process of our connection has used."""
-    from django.db import connection
-
-    fields = (
-        Path(f"/proc/{connection.connection.info.backend_pid}/stat").read_text().rpartition(")")[2].split()
-    )
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _time_of_children(pid: int) -> float:
+    """Processor seconds that a process's children have used, so far as they still run."""
+    ticks = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _record(actor: object) -> list[float]:
@@ -162,14 +207,14 @@ def _record(actor: object) -> list[float]:
     return [after - before for before, after in pairwise(times)]
 
 
-def _row(samples: Samples, writers: int, seconds: float) -> str:
-    records = len(samples["begin"]) / seconds
+def _row(samples: Samples, writers: tuple[int, int], seconds: float) -> str:
+    count = len(samples["begin"])
     cells = ""
     for name in OPERATIONS:
         percentiles = statistics.quantiles(samples[name], n=100)
         cells += f"{percentiles[49] * 1000:>8.2f} /{percentiles[98] * 1000:6.2f}"
-    writer, session = (1000 * sum(samples[name]) / len(samples["begin"]) for name in (WRITER, SESSION))
-    return f"{writers:>7}{records:>11,.0f}{records * 3:>11,.0f}{cells}{writer:>13.2f}{session:>9.2f}"
+    writer, database = (1000 * sum(samples[name]) / count for name in (WRITER, DATABASE))
+    return f"{'x'.join(map(str, writers)):>7}{count / seconds:>11,.0f}{cells}{writer:>13.2f}{database:>12.2f}"
 
 
 if __name__ == "__main__":

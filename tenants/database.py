@@ -17,7 +17,7 @@ from django.db import close_old_connections
 P = ParamSpec("P")
 T = TypeVar("T")
 
-POOL_THREADS = 8
+POOL_THREADS = 16  # So many answers can be recorded in one transaction (audit.commits).
 
 # A connection that worked this lately is used again unchecked.
 TRUSTED_S = 1.0
