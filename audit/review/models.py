@@ -350,7 +350,7 @@ class SamplePlan(TenantModel):
 class SampleRun(TenantModel):
     """One period of a plan as it was drawn; with it anybody can draw again.
 
-    population, picked: the records' ids, 16 bytes each, ascending. seed: what they were ordered by. rule: how many were
+    population, picked: the records' ids, 16 bytes each, ascending; the population goes when its records are gone. seed: what they were ordered by. rule: how many were
     to be picked, from which filters, as JSON; sealed, for filters may name people.
     """
 

@@ -1,7 +1,7 @@
 """Sampling plans: a share of each period's records comes under review without a suspicion.
 
-A period is drawn once, after its end; its population, seed and picks are kept, so that anybody can draw again and find
-the same (`redraw`). How: see audit.review.drawing. Services and selectors run in, or open, the tenant's scope.
+A period is drawn once, after its end; its seed and picks are kept, and its population for as long as its records are, so
+that anybody can draw again and find the same (`redraw`). How: see audit.review.drawing. Services and selectors run in, or open, the tenant's scope.
 """
 
 import logging
@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
 
@@ -213,8 +213,12 @@ def runs_of(actor: Actor, plan: SamplePlan) -> QuerySet[SampleRun]:
     return found.defer("population", "strata", "picked", "rule")
 
 
-def redraw(run: SampleRun) -> bool:
-    """Whether drawing again, from what was kept of it, picks what was picked. Inside the tenant's scope."""
+def redraw(run: SampleRun) -> bool | None:
+    """Whether drawing again, from what was kept of it, picks what was picked; None: its records went, and with them what
+    it was drawn from. Inside the tenant's scope.
+    """
+    if run.population_count and not run.population:
+        return None
     rule = sealing.unseal(
         run.rule, tenant_id=run.tenant_id, row_id=run.pk, field=_RULE, purpose=sealing.SETTINGS
     )
@@ -227,7 +231,10 @@ def redraw(run: SampleRun) -> bool:
 
 
 def run_due(tenant: Tenant) -> int:
-    """Draw the periods that have ended, and flag what was picked; how many were drawn. Opens the tenant's scope."""
+    """Draw the periods that have ended, and flag what was picked; how many were drawn. Opens the tenant's scope.
+
+    Also forgets from what was drawn where the records are gone.
+    """
     with tenant_scope(tenant.pk):
         active = SamplePlan.objects.filter(retired=None, paused=None).order_by("pk")
         plan_ids = list(active.values_list("pk", flat=True))
@@ -242,6 +249,8 @@ def run_due(tenant: Tenant) -> int:
         waiting = list(SampleRun.objects.filter(done=None).order_by("pk").values_list("pk", flat=True))
     for run_id in waiting:
         _flag(tenant, run_id)
+    with tenant_scope(tenant.pk), connection.cursor() as cursor:
+        cursor.execute("SELECT audit_forget_populations()")
     return drawn
 
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,6 +157,32 @@ class TestRuns:
         assert drawing.digest(drawing.pack(sorted(ids))).hex() == drawn["population_sha256"]
         picked = drawing.draw(seed, sorted(ids), [0] * 10, drawn["measure"], Decimal(drawn["size"]))
         assert drawing.digest(drawing.pack(picked)).hex() == drawn["picked_sha256"]
+
+    def test_what_it_was_drawn_from_goes_with_the_records_and_not_before(
+        self,
+        officer: Actor,
+        member: Actor,
+        acme: Company,
+        at: Callable[[datetime], None],
+        owner: psycopg.Connection,
+    ) -> None:
+        noon = today(12)
+        ids = [recorded(member, noon + timedelta(minutes=minute)) for minute in range(10)]
+        at(noon)
+        sampling.create_plan(actor=officer, **{**RULE, "size": "20"})
+        at(noon + timedelta(days=1))
+        sampling.run_due(acme.tenant)
+        owner.execute("DELETE FROM audit_record WHERE id = ANY(%s)", [ids[1:]])
+        sampling.run_due(acme.tenant)
+        with tenant_scope(acme.tenant.pk):
+            run = SampleRun.objects.get()
+            assert sampling.redraw(run) and len(run.population) == 160
+        owner.execute("DELETE FROM audit_record WHERE id = %s", [ids[0]])
+        sampling.run_due(acme.tenant)
+        with tenant_scope(acme.tenant.pk):
+            run = SampleRun.objects.get()
+            assert (bytes(run.population), bytes(run.strata), sampling.redraw(run)) == (b"", b"", None)
+            assert (run.population_count, len(run.picked), len(run.population_digest)) == (10, 32, 32)
 
     def test_a_run_that_was_tampered_with_does_not_draw_the_same(
         self, officer: Actor, member: Actor, acme: Company, at: Callable[[datetime], None]
