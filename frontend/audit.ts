@@ -1,12 +1,16 @@
 // The audit's records work without this. With it: the keyboard goes through what was found, rows are ticked with Shift,
 // a record opens at once for the reason that was stated, and slow searches and exports say so.
 import { setUpCopying } from "./lib/copying.ts";
-import { all, find, isTyping, readJson } from "./lib/dom.ts";
+import { all, find, isTyping, must, readJson } from "./lib/dom.ts";
 import { say, type Strings } from "./lib/text.ts";
 import { setUpTicks } from "./lib/ticks.ts";
 import { toast } from "./lib/toast.ts";
 
+type Told = { state: string; done: number; total: number };
+
 const SLOW_MS = 3000;
+const PROGRESS_MS = 700;
+const SILENT_MOST = 60; // Of so many questions in a row that nothing is told to, no answer is expected any more.
 const strings = readJson<Strings>("audit-strings");
 
 /** [data-item]: one of them is current; its link has the focus, so that Enter and screen readers know it, too. */
@@ -115,7 +119,75 @@ function tellOfDownloads(): void {
       toast(say(strings, "export_started"));
       const note = find("[data-download-note]", form);
       if (note) note.textContent = say(strings, "export_started");
+      if (form.dataset.progress) new ExportProgress(form);
     });
+  }
+}
+
+/** How far an export is, under a name that is made up here, until it is whole or stopped. */
+class ExportProgress {
+  private readonly place: HTMLElement;
+  private readonly name = Array.from(crypto.getRandomValues(new Uint8Array(16)), (each) =>
+    each.toString(16).padStart(2, "0"),
+  ).join("");
+  private silent = 0;
+
+  constructor(private readonly form: HTMLFormElement) {
+    this.place = must("[data-download-progress]", form);
+    let field = find<HTMLInputElement>("[name=progress]", form);
+    if (!field) {
+      field = document.createElement("input");
+      field.type = "hidden";
+      field.name = "progress";
+      form.append(field);
+    }
+    field.value = this.name;
+    this.place.hidden = false;
+    this.button().hidden = false;
+    this.button().onclick = () => void this.stop();
+    this.tell({ state: "finding", done: 0, total: 0 });
+    setTimeout(() => void this.look(), PROGRESS_MS);
+  }
+
+  private button(): HTMLButtonElement {
+    return must<HTMLButtonElement>("[data-stop-export]", this.place);
+  }
+
+  private tell(told: Told): boolean {
+    const words = { finding: "finding", writing: "writing", done: "finished", stopped: "stopped" }[told.state];
+    if (!words) return ++this.silent < SILENT_MOST;
+    this.silent = 0;
+    const shown = (count: number) => count.toLocaleString(document.documentElement.lang);
+    const text = (this.place.dataset[words] ?? "").replace("{done}", shown(told.done)).replace("{total}", shown(told.total));
+    must("[data-told]", this.place).textContent = text;
+    const bar = must<HTMLProgressElement>("progress", this.place);
+    bar.max = Math.max(told.total, 1);
+    if (told.state === "done") bar.value = bar.max;
+    else if (told.done && told.total) bar.value = told.done;
+    else bar.removeAttribute("value");
+    const isOver = told.state === "done" || told.state === "stopped";
+    this.button().hidden = isOver;
+    bar.hidden = isOver;
+    return !isOver;
+  }
+
+  private async look(): Promise<void> {
+    let goesOn = true;
+    try {
+      const headers = { Accept: "application/json" };
+      const answer = await fetch(`${this.form.dataset.progress}?name=${this.name}`, { headers, redirect: "error" });
+      if (answer.ok) goesOn = this.tell((await answer.json()) as Told);
+    } catch {
+      goesOn = ++this.silent < SILENT_MOST; // The server may only be starting anew.
+    }
+    if (goesOn) setTimeout(() => void this.look(), PROGRESS_MS);
+  }
+
+  private async stop(): Promise<void> {
+    const token = must<HTMLInputElement>("input[name=csrfmiddlewaretoken]", this.form).value;
+    const body = new URLSearchParams({ name: this.name });
+    const headers = { "X-CSRFToken": token };
+    await fetch(this.form.dataset.stop ?? "", { method: "POST", headers, body }).catch(() => null);
   }
 }
 

@@ -8,7 +8,7 @@ Which records it will be is fixed at the beginning, as ids in a file of no name;
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import IO, Any
@@ -109,15 +109,30 @@ class Export:
         self._ids.close()
 
 
-def choose(actor: Actor, asked: Asked, request_ids: Sequence[UUID] = ()) -> Export:
-    """What would be exported: these records, or all that is asked for. Inside the tenant's scope; records nothing."""
+def choose(
+    actor: Actor,
+    asked: Asked,
+    request_ids: Sequence[UUID] = (),
+    *,
+    found: Callable[[int], None] = lambda count: None,
+) -> Export:
+    """What would be exported: these records, or all that is asked for. Inside the tenant's scope; records nothing.
+
+    found: told now and then how many were found; what it raises ends the search.
+    """
     require(actor, AUDIT_EXPORT)
     require(actor, AUDIT_READ)
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the export closes it)
     count = 0
-    for each in _visible(actor, request_ids) if request_ids else matching(actor, asked):
-        file.write(each.bytes)
-        count += 1
+    try:
+        for each in _visible(actor, request_ids) if request_ids else matching(actor, asked):
+            if count % _BATCH == 0:
+                found(count)
+            file.write(each.bytes)
+            count += 1
+    except BaseException:
+        file.close()
+        raise
     return Export(actor, count, file)
 
 

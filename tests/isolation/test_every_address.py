@@ -4,7 +4,8 @@ The tables below must name every URL pattern and every websocket of the product:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -28,9 +29,13 @@ from console.chat import access, sealing
 from console.chat.models import Conversation
 from console.chat.routing import websocket_urlpatterns
 from console.founding import found_tenant
+from console.monitoring.models import Alert, Channel, Rule, Silence
+from console.monitoring.rules import DEFAULTS
 from console.routing import application
 from console.sign_in.services import create_provider
-from inference.registry.models import Route
+from inference.registry import imports
+from inference.registry.models import ModelVersion, Route
+from inference.registry.operators import operator as registry_operator
 from inference.registry.services import ensure_default_registry, ensure_default_route
 from tenants import clock, keys, lifecycle
 from tenants.access import create_api_key
@@ -184,6 +189,10 @@ TENANT_ADDRESSES = {
         302,
     ),
     "t/<slug:slug>/audit/export": Address("/t/acme-bank/audit/export", REVIEWING, "post"),
+    "t/<slug:slug>/audit/export/progress": Address("/t/acme-bank/audit/export/progress", REVIEWING),
+    "t/<slug:slug>/audit/export/stop": Address(
+        "/t/acme-bank/audit/export/stop", REVIEWING, "post", {"name": "0" * 32}, 204
+    ),
     "t/<slug:slug>/audit/saved/": Address("/t/acme-bank/audit/saved/", REVIEWING),
     "t/<slug:slug>/audit/saved/<uuid:saved_id>/": Address("/t/acme-bank/audit/saved/{saved}/", REVIEWING),
     "t/<slug:slug>/audit/saved/<uuid:saved_id>/remove": Address(
@@ -260,6 +269,9 @@ TENANT_ADDRESSES = {
     ),
     "t/<slug:slug>/administration/roles/<uuid:role_id>/delete/": Address(
         "/t/acme-bank/administration/roles/{role}/delete/", _roles("owner")
+    ),
+    "t/<slug:slug>/administration/models/": Address(
+        "/t/acme-bank/administration/models/", _roles("operator")
     ),
     "t/<slug:slug>/administration/access/": Address(
         "/t/acme-bank/administration/access/", SEEING_ADMINISTRATION | {"operator"}
@@ -358,10 +370,89 @@ TENANT_ADDRESSES = {
 PLATFORM_ADDRESSES = {
     "platform/": Address("/platform/", _roles(PLATFORM)),
     "platform/data": Address("/platform/data", _roles(PLATFORM)),
+    "platform/monitoring/": Address("/platform/monitoring/", _roles(PLATFORM)),
+    "platform/monitoring/data": Address("/platform/monitoring/data", _roles(PLATFORM)),
+    "platform/monitoring/span/": Address("/platform/monitoring/span/", _roles(PLATFORM)),
+    "platform/alerts/": Address("/platform/alerts/", _roles(PLATFORM)),
+    "platform/alerts/history/": Address("/platform/alerts/history/", _roles(PLATFORM)),
+    "platform/alerts/silence": Address("/platform/alerts/silence", _roles(PLATFORM)),
+    "platform/alerts/silences/<uuid:silence_id>/lift": Address(
+        "/platform/alerts/silences/{silence}/lift", _roles(PLATFORM), "post", expected=302
+    ),
+    "platform/alerts/rules/": Address("/platform/alerts/rules/", _roles(PLATFORM)),
+    "platform/alerts/rules/new/": Address("/platform/alerts/rules/new/", _roles(PLATFORM)),
+    "platform/alerts/rules/<uuid:rule_id>/": Address(
+        "/platform/alerts/rules/{alert_rule}/", _roles(PLATFORM)
+    ),
+    "platform/alerts/rules/<uuid:rule_id>/silence": Address(
+        "/platform/alerts/rules/{alert_rule}/silence", _roles(PLATFORM)
+    ),
+    "platform/alerts/rules/<uuid:rule_id>/remove": Address(
+        "/platform/alerts/rules/{alert_rule}/remove", _roles(PLATFORM), "post", {"confirmed": "yes"}, 302
+    ),
+    "platform/alerts/channels/": Address("/platform/alerts/channels/", _roles(PLATFORM)),
+    "platform/alerts/channels/new/<slug:kind>/": Address(
+        "/platform/alerts/channels/new/email/", _roles(PLATFORM)
+    ),
+    "platform/alerts/channels/<uuid:channel_id>/": Address(
+        "/platform/alerts/channels/{alert_channel}/", _roles(PLATFORM)
+    ),
+    "platform/alerts/channels/<uuid:channel_id>/test": Address(
+        "/platform/alerts/channels/{alert_channel}/test", _roles(PLATFORM), "post", expected=302
+    ),
+    "platform/alerts/channels/<uuid:channel_id>/secret": Address(
+        "/platform/alerts/channels/{alert_channel}/secret", _roles(PLATFORM), expected=302
+    ),
+    "platform/alerts/channels/<uuid:channel_id>/remove": Address(
+        "/platform/alerts/channels/{alert_channel}/remove",
+        _roles(PLATFORM),
+        "post",
+        {"confirmed": "yes"},
+        302,
+    ),
+    "platform/alerts/<uuid:alert_id>/acknowledge": Address(
+        "/platform/alerts/{alert}/acknowledge",
+        _roles(PLATFORM),
+        "post",
+        {"confirmed": "yes", "reason": "x"},
+        302,
+    ),
     "platform/keys/": Address("/platform/keys/", _roles(PLATFORM)),
     "platform/keys/rotate": Address("/platform/keys/rotate", _roles(PLATFORM), expected=302),
     "platform/keys/<slug:slug>/rotate": Address(
         "/platform/keys/acme-bank/rotate", _roles(PLATFORM), expected=302
+    ),
+    "platform/models/": Address("/platform/models/", _roles(PLATFORM)),
+    "platform/models/compare/": Address("/platform/models/compare/", _roles(PLATFORM)),
+    "platform/models/import/": Address("/platform/models/import/", _roles(PLATFORM)),
+    "platform/models/imports/<uuid:import_id>/": Address(
+        "/platform/models/imports/{upload}/", _roles(PLATFORM)
+    ),
+    "platform/models/imports/<uuid:import_id>/state": Address(
+        "/platform/models/imports/{upload}/state", _roles(PLATFORM)
+    ),
+    "platform/models/imports/<uuid:import_id>/act/<slug:action>": Address(
+        "/platform/models/imports/{upload}/act/cancel", _roles(PLATFORM), "post", expected=302
+    ),
+    "platform/models/imports/<uuid:import_id>/files": Address(
+        "/platform/models/imports/{upload}/files", _roles(PLATFORM), "post", expected=400
+    ),
+    "platform/models/imports/<uuid:import_id>/chunk": Address(
+        "/platform/models/imports/{upload}/chunk", _roles(PLATFORM), "post", expected=400
+    ),
+    "platform/models/<uuid:model_id>/": Address("/platform/models/{model}/", _roles(PLATFORM)),
+    "platform/models/versions/<uuid:version_id>/": Address(
+        "/platform/models/versions/{version}/", _roles(PLATFORM)
+    ),
+    "platform/models/versions/<uuid:version_id>/derive": Address(
+        "/platform/models/versions/{version}/derive", _roles(PLATFORM), "post", {"precision": "int8"}, 302
+    ),
+    "platform/models/versions/<uuid:version_id>/turn/<slug:action>": Address(
+        "/platform/models/versions/{version}/turn/staged",
+        _roles(PLATFORM),
+        "post",
+        {"confirmed": "yes", "reason": "A trial"},
+        302,
     ),
     "platform/tenants/": Address("/platform/tenants/", _roles(PLATFORM)),
     "platform/tenants/new/": Address("/platform/tenants/new/", _roles(PLATFORM)),
@@ -512,7 +603,7 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
     }
     paths = {"conversation": conversation, "record": handle, "provider": _provider(acme)}
     paths |= _review(acme, handle)
-    paths |= _searches(acme) | _people(acme, asker) | _case(acme, asker)
+    paths |= _searches(acme) | _people(acme, asker) | _case(acme, asker) | _monitoring()
     with tenant_scope(acme.tenant.pk):
         stated = statements.state(statements.TOMBSTONE, {"day": "2026-01-01"})
         paths["tombstone"] = Tombstone.objects.create(
@@ -578,7 +669,12 @@ def _of_the_platform(company: Company, platform_administrator: User) -> dict[str
     _tenant, invitation, _token = found_tenant(
         user=platform_administrator, slug="new-bank", name="New Bank", owner_email="first@new-bank.example"
     )
-    return {"invitation": invitation.pk}
+    version = ModelVersion.objects.select_related("model").get(model__name="smollm2-135m-instruct")
+    upload = imports.begin(
+        by=registry_operator(platform_administrator), source_kind="upload", source="", name="mine"
+    )
+    paths = {"version": version.pk, "model": version.model.pk, "upload": upload.pk}
+    return {"invitation": invitation.pk, **paths}
 
 
 def _provider(company: Company) -> Any:
@@ -638,6 +734,22 @@ def _case(company: Company, user: User) -> dict[str, Any]:
     case = opening.open_case(actor=officer, title="A case", request_ids=[request_id], reason="A sample.")
     file = attachments.attach(actor=officer, case_id=case.pk, name="a.txt", content=b"text")
     return {"case": case.pk, "case_file": file.id, "case_record": request_id}
+
+
+def _monitoring() -> dict[str, Any]:
+    """A rule whose alert fires, silenced, and a channel that is told."""
+    rule = Rule.objects.create(**asdict(DEFAULTS[0]))
+    now = clock.now()
+    return {
+        "alert_rule": rule.pk,
+        "alert": Alert.objects.create(
+            rule=rule, severity=rule.severity, state=Alert.State.FIRING, began=now, fired=now
+        ).pk,
+        "silence": Silence.objects.create(rule=rule, until=now + timedelta(hours=1), reason="x", by="x").pk,
+        "alert_channel": Channel.objects.create(
+            kind="webhook", name="Pager", target="https://hooks.example/"
+        ).pk,
+    }
 
 
 def _patterns(resolver: URLResolver, prefix: str = "") -> Iterator[str]:

@@ -20,6 +20,7 @@ from audit.record import AuditUnavailable, record_event
 from audit.search import engine, export, saved
 from audit.search.asked import Asked
 from audit.selectors import RecordFilters
+from console.pages.audit import export_progress
 from tenants import clock, envelope
 from tenants.access import NotVisible
 from tenants.errors import Refused
@@ -348,6 +349,30 @@ class TestExport:
                 None,
                 {"top_p": None},
             )
+
+    def test_says_how_far_it_is_and_can_be_stopped(
+        self, acme: Company, said: list[str], reviewer_browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(export, "_BATCH", 1)
+        reference = self.asked(reviewer_browser)
+
+        def told(name: str) -> tuple[Any, ...]:
+            return tuple(reviewer_browser.get(f"{EXPORT}/progress", {"name": name}).json().values())
+
+        whole, cut, never = "0" * 32, "1" * 32, "2" * 32
+        answer = self.export(reviewer_browser, "jsonl", s=reference, progress=whole)
+        assert told(whole) == ("finding", 1, 0)
+        assert body(answer).count(b"\n") == 2
+        assert told(whole) == ("done", 2, 2)
+        answer = self.export(reviewer_browser, "csv", s=reference, progress=cut)
+        assert reviewer_browser.post(f"{EXPORT}/stop", {"name": cut}).status_code == 204
+        with pytest.raises(export_progress.Stopped):
+            body(answer)
+        assert told(cut) == ("stopped", 0, 2)
+        reviewer_browser.post(f"{EXPORT}/stop", {"name": never})
+        assert self.export(reviewer_browser, "jsonl", s=reference, progress=never).status_code == 204
+        assert len(events(acme, export.EXPORT)) == 2, "what ended before it was chosen is no export"
+        assert told("nonsense") == ("", 0, 0)
 
     def test_of_csv_has_no_cell_that_a_spreadsheet_runs(
         self, acme: Company, reviewer_browser: Client

@@ -28,7 +28,8 @@ from audit.search.asked import Asked
 from audit.search.export import FIELDS, PROOF_MOST, Export
 from audit.search.query import BadQuery
 from console.pages.administration.forms import PageForm, status_of
-from console.pages.audit import sealing
+from console.pages.audit import export_progress, sealing
+from console.pages.audit.export_progress import Progress, Stopped
 from console.pages.audit.saved import summary
 from console.pages.listing import inert, selected
 from console.tenancy import TenantRequest, tenant_view
@@ -98,6 +99,8 @@ def _page(request: TenantRequest) -> HttpResponse:
             answer = _answer(request, form, asked, chosen)
         except (engine.SearchTooSlow, BadQuery) as error:
             form.add_error(None, str(error))
+        except Stopped:
+            return HttpResponse(status=204)  # The page stays as it is, and says so.
         except AuditUnavailable:
             unavailable = _(
                 "The export could not be recorded, so nothing was exported. Try again in a moment."
@@ -132,7 +135,10 @@ def _answer(
     if search is not None:
         # Also how many there are, and that there are none, is told by what records say.
         engine.record_search(request.actor, search, reason=reason, client_address=_address(request))
-    export = exports.choose(request.actor, asked, chosen)
+    progress = export_progress.of(request, request.POST.get("progress", ""))
+    export = exports.choose(
+        request.actor, asked, chosen, found=lambda count: progress.tell(export_progress.FINDING, count)
+    )
     if wanted == "proof" and export.count > PROOF_MOST:
         message = _("A bundle with proof holds %(most)s records; these are %(count)s. Narrow the search.")
         form.add_error("format", message % {"most": PROOF_MOST, "count": export.count})
@@ -143,9 +149,11 @@ def _answer(
         return None
     sealing.keep_reason(request, reason)
     if wanted == "proof":
+        progress.tell(export_progress.WRITING, 0, export.count)
         return _Chosen(export, None if chosen else asked, reason)
     exports.record(export, asked, chosen, form=wanted, reason=reason, client_address=_address(request))
-    return _file(request, wanted, export.count, (_csv if wanted == "csv" else _json_lines)(export))
+    body = (_csv if wanted == "csv" else _json_lines)(_batches(export, progress))
+    return _file(request, wanted, export.count, body)
 
 
 def _bundle(request: TenantRequest, chosen: _Chosen) -> HttpResponse:
@@ -164,6 +172,9 @@ def _bundle(request: TenantRequest, chosen: _Chosen) -> HttpResponse:
         raise Http404 from error
     finally:
         chosen.export.close()
+    export_progress.of(request, request.POST.get("progress", "")).tell(
+        export_progress.DONE, chosen.export.count, chosen.export.count
+    )
     return _file(request, "proof", chosen.export.count, _pieces(file))
 
 
@@ -184,13 +195,26 @@ def _back(request: TenantRequest) -> str:
     return reverse("audit", args=[request.actor.tenant_slug]) + (f"?s={reference}" if reference else "")
 
 
-async def _json_lines(export: Export) -> AsyncIterator[bytes]:
+async def _batches(export: Export, progress: Progress) -> AsyncIterator[list[dict[str, Any]]]:
+    """The records, read while they are sent. Once it is stopped the answer breaks off, so that no part looks whole."""
+    done = 0
+
+    def read(batch: list[UUID]) -> list[dict[str, Any]]:
+        progress.tell(export_progress.WRITING, done, export.count)
+        return export.read(batch)
+
     try:
         for batch in export.batches():
-            rows = await in_database(export.read, batch)
-            yield b"".join(_line(row) for row in rows)
+            yield await in_database(read, batch)
+            done += len(batch)
+        await in_database(progress.tell, export_progress.DONE, done, export.count)
     finally:
         export.close()
+
+
+async def _json_lines(batches: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+    async for rows in batches:
+        yield b"".join(_line(row) for row in rows)
 
 
 def _line(row: dict[str, Any]) -> bytes:
@@ -198,14 +222,10 @@ def _line(row: dict[str, Any]) -> bytes:
     return (plain_json.dumps(row, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
-async def _csv(export: Export) -> AsyncIterator[bytes]:
-    try:
-        yield "\ufeff".encode() + _table([FIELDS])
-        for batch in export.batches():
-            rows = await in_database(export.read, batch)
-            yield _table([[_cell(row[name]) for name in FIELDS] for row in rows])
-    finally:
-        export.close()
+async def _csv(batches: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+    yield "\ufeff".encode() + _table([FIELDS])
+    async for rows in batches:
+        yield _table([[_cell(row[name]) for name in FIELDS] for row in rows])
 
 
 def _table(rows: list[Any]) -> bytes:

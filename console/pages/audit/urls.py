@@ -2,7 +2,17 @@
 
 from django.urls import include, path
 
-from console.pages.audit import export, keys, proof, readers, record, records, retention, saved
+from console.pages.audit import (
+    export,
+    export_progress,
+    keys,
+    proof,
+    readers,
+    record,
+    records,
+    retention,
+    saved,
+)
 
 urlpatterns = [
     path("review/", include("console.pages.audit.review_urls")),
@@ -27,6 +37,8 @@ urlpatterns = [
     path("readers/rules/", readers.rules, name="audit_readers_rules"),
     path("readers/alerts/<uuid:alert_id>/", readers.acknowledge, name="audit_readers_acknowledge"),
     path("export", export.page, name="audit_export"),
+    path("export/progress", export_progress.progress, name="audit_export_progress"),
+    path("export/stop", export_progress.stop, name="audit_export_stop"),
     path("saved/", saved.page, name="audit_saved"),
     path("saved/<uuid:saved_id>/", saved.edit, name="audit_saved_edit"),
     path("saved/<uuid:saved_id>/remove", saved.remove, name="audit_saved_remove"),
