@@ -49,10 +49,11 @@ class Progress:
 
     def told(self) -> dict[str, Any]:
         """{"state", "done", "total"}; state "": nothing was told."""
+        found: dict[Any, Any] = {}
         try:
-            found = sync_client().hgetall(self.key) if self.key else {}
+            found = sync_client().hgetall(self.key) if self.key else found
         except VALKEY_ERRORS:
-            found = {}
+            pass  # It is told again a moment later.
         return {
             "state": found.get(b"state", b"").decode(),
             "done": int(found.get(b"done", 0)),
