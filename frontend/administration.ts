@@ -111,17 +111,9 @@ function setUpDuties(form: HTMLElement): void {
   show();
 }
 
-/** The tab of this page in sight, where the tabs are wider than the screen. */
-function showCurrentTab(): void {
-  const tab = find(".tabs [aria-current]");
-  const bar = tab?.closest(".tabs");
-  if (tab && bar) bar.scrollLeft = tab.offsetLeft - (bar.clientWidth - tab.offsetWidth) / 2;
-}
-
 for (const form of all<HTMLFormElement>("form:has([data-bulk])")) setUpTicks(form, strings);
 setUpDialogs();
 setUpGuards();
 setUpCopying(strings);
 setUpSuggestions();
 for (const form of all("[data-duties]")) setUpDuties(form);
-showCurrentTab();

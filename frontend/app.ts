@@ -24,6 +24,13 @@ function sendFormsOnce(): void {
   });
 }
 
+/** The tab of this page in sight, where the tabs are wider than the screen. */
+function showCurrentTab(): void {
+  const tab = find(".tabs [aria-current]");
+  const bar = tab?.closest(".tabs");
+  if (tab && bar) bar.scrollLeft = tab.offsetLeft - (bar.clientWidth - tab.offsetWidth) / 2;
+}
+
 setUpTheme();
 setUpMenus();
 setUpDrawer();
@@ -32,5 +39,6 @@ nameModifierKeys();
 showLocalTimes();
 nameZone();
 sendFormsOnce();
+showCurrentTab();
 find("[data-signout]")?.addEventListener("submit", forgetDrafts);
 if (find("#shared-strings")) setUpPalette(readJson<Strings>("shared-strings"));

@@ -28,8 +28,9 @@ LONGEST_REASON = 300
 
 
 class FilterForm(PageForm):
-    """From the query string, which holds ids and days alone."""
+    """From the query string, which holds ids and days alone. What narrows nothing is left empty, and need not say so."""
 
+    is_either_or = True
     person = forms.ChoiceField(label=gettext_lazy("Who read"), required=False)
     kind = forms.ChoiceField(label=gettext_lazy("What"), required=False)
     since = forms.DateField(label=gettext_lazy("From day (UTC)"), required=False)
