@@ -40,6 +40,7 @@ app.conf.update(
         "ensure partitions": {"task": "audit.tasks.ensure_partitions", "schedule": 3600.0},
         "retention": {"task": "audit.retention.tasks.let_go", "schedule": 300.0},
         "remind of deadlines": {"task": "console.tasks.remind_of_deadlines", "schedule": 900.0},
+        "import models": {"task": "console.tasks.import_models", "schedule": 10.0},
         "destroy tenants": {"task": "tenants.tasks.destroy_tenants", "schedule": 3600.0},
         "tend keys": {"task": "console.tasks.tend_keys", "schedule": 300.0},
         "clear sessions": {"task": "console.tasks.clear_sessions", "schedule": 3600.0},

@@ -18,6 +18,7 @@ from audit.tree import checks
 from console import awaiting_mail, key_rotation, mail
 from console.celery import app
 from console.sign_in import sessions, trail
+from inference.registry import imports
 from tenants import people
 from tenants.actors import NotVisible
 from tenants.errors import Refused
@@ -66,6 +67,12 @@ def rotate_keys(user_id: str) -> None:
 def check_log(tenant_id: str, check_id: str) -> None:
     """Verify a tenant's whole audit log, as somebody asked."""
     checks.run(UUID(tenant_id), UUID(check_id))
+
+
+@app.task(expires=600)
+def import_models() -> None:
+    """Carry out the imports of models that wait, and those whose worker died."""
+    imports.run_waiting()
 
 
 @app.task

@@ -36,9 +36,14 @@ def folder_beneath(text: str) -> Path:
     return found
 
 
+def is_there() -> bool:
+    """Whether this server has a folder for models."""
+    return settings.MODELS_DIR is not None and Path(settings.MODELS_DIR).is_dir()
+
+
 def folders() -> list[str]:
     """Those of CUSTOS_MODELS_DIR that look like models, two levels deep at most, by path."""
-    if settings.MODELS_DIR is None:
+    if not is_there():
         return []
     root = Path(settings.MODELS_DIR).resolve()
     found = [path for pattern in ("*/", "*/*/") for path in root.glob(pattern) if path.is_dir()]

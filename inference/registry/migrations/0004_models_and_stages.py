@@ -39,6 +39,7 @@ PACKAGED = {
         "parameters": 134_515_008,
         "file": "SmolLM2-135M-Instruct.Q4_1.gguf",
         "size": 98_362_432,
+        "location": "smollm2",
     },
     "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": {
         "title": "all-MiniLM-L6-v2",
@@ -46,6 +47,7 @@ PACKAGED = {
         "parameters": 22_713_216,
         "file": "model.safetensors",
         "size": 90_868_376,
+        "location": "minilm",
     },
 }
 
@@ -67,6 +69,7 @@ def give_models(apps: Any, schema_editor: Any) -> None:
         version.number = Version.filter(model=model).count() + 1
         version.architecture = known.get("architecture", "")
         version.parameters = known.get("parameters")
+        version.location = known.get("location", "")
         if known:
             digest = version.digest.removeprefix("sha256:")
             version.files = {known["file"]: {"sha256": digest, "size": known["size"]}}
