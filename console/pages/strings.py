@@ -115,6 +115,17 @@ AUDIT: dict[str, str | Promise] = {
     ),
 }
 
+MODELS: dict[str, str | Promise] = {
+    **{key: CHAT[key] for key in ("image", "code", "copy_code", "copied", "copy_failed")},
+    "live": _("Live"),
+    "paused": _("Paused"),
+    "stale": _("Not updating since {time}"),
+    "uploading": _("Sending {name}"),
+    "upload_waiting": _("No connection. The upload goes on by itself once it is back."),
+    "upload_failed": _("The upload broke off. Choose the same files again; it goes on where it was."),
+    "upload_insecure": _("Browsers allow this only over https or on localhost. Open Custos there."),
+}
+
 USAGE: dict[str, str | Promise] = {
     "tokens": _("Tokens"),
     "written": _("of them written"),
@@ -126,6 +137,7 @@ PAGES = {
     "administration": ADMINISTRATION,
     "chat": CHAT,
     "overview": OVERVIEW,
+    "models": MODELS,
     "passkeys": PASSKEYS,
     "platform": PLATFORM,
     "shared": SHARED,

@@ -25,6 +25,7 @@ AREAS: tuple[Area, ...] = (
     Area("groups", _("Groups"), (ADMINISTRATION_VIEW, PEOPLE_MANAGE)),
     Area("roles", _("Roles"), (ADMINISTRATION_VIEW, ROLES_MANAGE)),
     Area("access", _("Access"), (ADMINISTRATION_VIEW, GRANTS_MANAGE, MODELS_OPERATE)),
+    Area("models_here", _("Models"), (MODELS_OPERATE,)),
     Area("keys", _("API keys"), (API_USE, KEYS_MANAGE, ADMINISTRATION_VIEW)),
     Area("quotas", _("Quotas"), (ADMINISTRATION_VIEW, QUOTAS_MANAGE)),
     Area("usage", _("Usage"), (USAGE_VIEW, CHAT_USE, API_USE)),

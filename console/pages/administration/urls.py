@@ -10,6 +10,7 @@ from console.pages.administration import (
     imports,
     invitations,
     keys,
+    models,
     people,
     quotas,
     roles,
@@ -37,6 +38,7 @@ urlpatterns = [
     path("roles/new/", roles.create, name="role_new"),
     path("roles/<uuid:role_id>/", roles.edit, name="role"),
     path("roles/<uuid:role_id>/delete/", roles.delete, name="role_delete"),
+    path("models/", models.page, name="models_here"),
     path("access/", access.page, name="access"),
     path("access/<slug:code>/<uuid:object_id>/", access.one, name="access_object"),
     path(
