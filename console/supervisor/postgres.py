@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -64,6 +65,8 @@ SETTINGS = {
 
 class PostgresServer:
     """One PostgreSQL server on one state folder. Not for two threads at once."""
+
+    settings: Mapping[str, str] = SETTINGS
 
     def __init__(self, state_dir: Path, password: str) -> None:
         self._state_dir = Path(state_dir).absolute()
@@ -243,7 +246,7 @@ class PostgresServer:
                 "port": str(self._port),
                 "unix_socket_directories": "",
             }
-        arguments = [f"--{name}={value}" for name, value in {**SETTINGS, **address}.items()]
+        arguments = [f"--{name}={value}" for name, value in {**self.settings, **address}.items()]
         with open_log(self.log_path) as log:
             self._process = self._start_program(
                 [str(self._seen(binaries / "postgres")), "-D", str(self._seen(self._data)), *arguments],
