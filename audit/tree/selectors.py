@@ -15,6 +15,7 @@ from django.db.models import Min
 from audit.tree import anchors, merkle, stored
 from audit.tree.models import Anchoring, Checkpoint, Leaf, Pending
 from tenants import clock
+from tenants.access import NotVisible
 
 LATE_AFTER = timedelta(seconds=60)
 
@@ -81,6 +82,13 @@ def proof_of(request_id: UUID, hashes: stored.Stored | None = None) -> Proof | N
         return None
     subtree = (hashes or stored.Stored()).subtree
     return Proof(leaf.seq, bytes(leaf.hash), merkle.inclusion_proof(subtree, leaf.seq, head.size), head)
+
+
+def continuation(old: int, new: int) -> list[bytes]:
+    """What shows that the log of `new` entries begins with the one of `old`. Raises NotVisible for sizes it never had, Broken."""
+    if not 0 < old <= new <= stored.size():
+        raise NotVisible("log of that size")
+    return merkle.consistency_proof(stored.Stored().subtree, old, new)
 
 
 def newest_head(*, witnessed: bool = True) -> SignedHead | None:

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Check a bundle of audit records that Custos exported, without Custos.
 
-    python custos_verify.py BUNDLE --key LOG_KEY [--witness WITNESS_KEY] [--head HEAD] [--not-before TIME]
+    python custos_verify.py BUNDLE --key LOG_KEY [--witness WITNESS_KEY] [--head HEAD] [--continuation FILE] [--not-before TIME]
 
 LOG_KEY and WITNESS_KEY are public keys (name+id+key, or a file that holds one) from a source that you trust: not from
-whoever gave you the bundle. HEAD is a file with a head of the log that you know already, as from an earlier bundle.
+whoever gave you the bundle. HEAD is a file with a head of the log that you know already, as from an earlier bundle;
+where the log has grown since, FILE (from the Proof page) shows that it goes on from that head. It needs no trust.
 
 Exit status 0: everything that the bundle says of these records is proven. 1: it is not, and every reason is named.
 
@@ -102,6 +103,29 @@ def root_of(leaf: bytes, index: int, size: int, proof: list[bytes]) -> bytes | N
             found = node_hash(found, sibling)
         place, last = place >> 1, last >> 1
     return found if last == 0 else None
+
+
+def goes_on(known: tuple[int, bytes], head: tuple[int, bytes], proof: list[bytes]) -> bool:
+    """Whether the later tree begins with the earlier one, both (size, root) (RFC 9162, 2.1.4.2)."""
+    (old, old_root), (new, new_root) = known, head
+    path = list(proof) if old & (old - 1) else [old_root, *proof]
+    if not 0 < old < new or not path:
+        return False
+    place, last = old - 1, new - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    before = after = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            before, after = node_hash(sibling, before), node_hash(sibling, after)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            after = node_hash(after, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and before == old_root and after == new_root
 
 
 # Keys, notes and heads (C2SP)
@@ -368,10 +392,16 @@ class Check:
     """One verification: what it found wrong, and what it says of the rest."""
 
     def __init__(
-        self, bundle: Bundle, key: Key, witness: Key | None, known: Head | None, not_before: datetime | None
+        self,
+        bundle: Bundle,
+        key: Key,
+        witness: Key | None,
+        known: Head | None,
+        not_before: datetime | None,
+        continuation: list[bytes] | None,
     ) -> None:
         self.bundle, self.key, self.witness = bundle, key, witness
-        self.known, self.not_before = known, not_before
+        self.known, self.not_before, self.continuation = known, not_before, continuation
         self.findings = Told()
         self.account = Told()
         self.manifest: dict[str, Any] = {}
@@ -449,12 +479,25 @@ class Check:
                 f"The head is older than the one that you know: {self.head.size} entries instead of {known.size}."
             )
         elif known.size < self.head.size:
-            self.account.append(
-                "NOT CHECKED: whether the log goes on from the head that you know; the witness vouches for that."
-            )
+            self.compare_older(known)
         elif known.size == self.head.size and known.root != self.head.root:
             self.findings.append(
                 "The head that you know has the same size and another root: there are two histories."
+            )
+
+    def compare_older(self, known: Head) -> None:
+        sizes = f"{known.size} and {self.head.size} entries"
+        if self.continuation is None:
+            self.account.append(
+                "NOT CHECKED: whether the log goes on from the head that you know; the witness vouches for that. To check "
+                f"it, get the continuation of {sizes} from the Proof page and give it with --continuation."
+            )
+        elif goes_on((known.size, known.root), (self.head.size, self.head.root), self.continuation):
+            self.account.append(f"The log goes on from the head that you know ({sizes}).")
+        else:
+            self.findings.append(
+                f"The continuation does not lead from the head that you know to this one ({sizes}): it is another, or there "
+                "are two histories."
             )
 
     def export(self) -> None:
@@ -813,10 +856,11 @@ def verify(
     witness: Key | None = None,
     known: Head | None = None,
     not_before: datetime | None = None,
+    continuation: list[bytes] | None = None,
 ) -> tuple[list[str], list[str]]:
     """(findings, account) of a bundle; it is sound when there are no findings. Never raises for what a bundle holds."""
     try:
-        check = Check(Bundle(path), key, witness, known, not_before)
+        check = Check(Bundle(path), key, witness, known, not_before, continuation)
     except (Bad, OSError) as error:
         return [f"This is no bundle: {error}."], []
     try:
@@ -844,6 +888,7 @@ def main() -> int:
     parser.add_argument("--key", required=True, help="the log's public key, or a file with it")
     parser.add_argument("--witness", help="the witness's public key, or a file with it")
     parser.add_argument("--head", type=Path, help="a file with a head of the log that you know")
+    parser.add_argument("--continuation", type=Path, help="a file that leads from that head to the bundle's")
     parser.add_argument("--not-before", help="the bundle must not be older than this time (ISO 8601)")
     options = parser.parse_args()
     try:
@@ -851,12 +896,14 @@ def main() -> int:
         witness = key_from(options.witness, WITNESS) if options.witness else None
         known = Head.parse(note_from(options.head.read_text())[0]) if options.head else None
         not_before = time_from(options.not_before) if options.not_before else None
+        file = options.continuation
+        continuation = proof_from(field(json_from(file.read_bytes()), "proof")) if file else None
     except (Bad, OSError, UnicodeDecodeError) as error:
         parser.error(str(error))
     for stream in (sys.stdout, sys.stderr):  # No name in a bundle is one that a console cannot show.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    findings, account = verify(options.bundle, key, witness, known, not_before)
+    findings, account = verify(options.bundle, key, witness, known, not_before, continuation)
     for line in account:
         print(line)
     for finding in findings:

@@ -99,6 +99,9 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/audit/proof/progress": Address("/t/acme-bank/audit/proof/progress", LISTING_AUDIT),
     "t/<slug:slug>/audit/proof/keys": Address("/t/acme-bank/audit/proof/keys", LISTING_AUDIT),
     "t/<slug:slug>/audit/proof/checkpoint": Address("/t/acme-bank/audit/proof/checkpoint", LISTING_AUDIT),
+    "t/<slug:slug>/audit/proof/continuation": Address(
+        "/t/acme-bank/audit/proof/continuation?old=1&new=1", LISTING_AUDIT
+    ),
     "t/<slug:slug>/audit/proof/verifier": Address("/t/acme-bank/audit/proof/verifier", LISTING_AUDIT),
     "t/<slug:slug>/audit/proof/<uuid:request_id>/": Address(
         "/t/acme-bank/audit/proof/{record}/", LISTING_AUDIT

@@ -1,5 +1,6 @@
 """The proof, in words that a lawyer follows: what the log shows, who vouches for it, what is wrong, and a record's place."""
 
+import base64
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from console.audit_words import finding_words, refusal_words, witness_words
 from console.pages.labels import State
 from console.tasks import check_log
 from console.tenancy import TenantRequest, tenant_view
+from tenants.access import NotVisible
 from tenants.roles import AUDIT_EXPORT, AUDIT_LIST
 
 VERIFIER = settings.BASE_DIR / "audit" / "verifier" / "custos_verify.py"
@@ -106,6 +108,19 @@ def head(request: TenantRequest) -> HttpResponse:
     newest = selectors.newest_head()
     text = newest.note if newest else ""
     return HttpResponse(text, content_type="text/plain; charset=utf-8", headers=_as_file("custos-head.txt"))
+
+
+@require_safe
+@tenant_view(AUDIT_LIST)
+def continuation(request: TenantRequest) -> HttpResponse:
+    """?old=…&new=…, numbers of entries: that the later log goes on from the earlier one, as a file for the verifier."""
+    try:
+        old, new = (int(request.GET.get(name, "")[:18]) for name in ("old", "new"))
+    except ValueError as error:
+        raise NotVisible("log of that size") from error
+    path = [base64.b64encode(each).decode() for each in selectors.continuation(old, new)]
+    told = {"format": "custos.continuation/1", "old": old, "new": new, "proof": path}
+    return JsonResponse(told, headers=_as_file(f"custos-continuation-{old}-{new}.json"))
 
 
 @require_safe

@@ -30,6 +30,7 @@ urlpatterns = [
     path("proof/progress", proof.progress, name="audit_proof_progress"),
     path("proof/keys", proof.keys, name="audit_proof_keys"),
     path("proof/checkpoint", proof.head, name="audit_proof_head"),
+    path("proof/continuation", proof.continuation, name="audit_proof_continuation"),
     path("proof/verifier", proof.verifier, name="audit_proof_verifier"),
     path("proof/<uuid:request_id>/", proof.record, name="audit_proof_record"),
     path("keys/", keys.page, name="audit_keys"),

@@ -355,6 +355,15 @@ def test_an_older_head_is_noticed(
     # A whole bundle of before is what it was; who knows a newer head, or since when to expect it, sees its age.
     known = custos_verify.Head.parse(custos_verify.note_from(new.files["checkpoint.txt"].decode())[0])
     assert old.findings() == []
+    kept = custos_verify.Head.parse(custos_verify.note_from(old.files["checkpoint.txt"].decode())[0])
+    with tenant_scope(new.tenant_id):
+        proof = selectors.continuation(kept.size, known.size)
+    assert new.findings(known=kept) == new.findings(known=kept, continuation=proof) == []
+    told = "does not lead from the head that you know"
+    for forged in ([], proof[:-1], [*proof, bytes(32)], [bytes(32), *proof[1:]]):
+        assert any(told in each for each in new.findings(known=kept, continuation=forged))
+    other = custos_verify.Head(kept.origin, kept.size, bytes(32))
+    assert any(told in each for each in new.findings(known=other, continuation=proof))
     assert any("older than the one that you know" in each for each in old.findings(known=known))
     assert any(
         "before the time" in each for each in old.findings(not_before=custos_verify.time_from("2100-01-01"))
