@@ -41,7 +41,8 @@ logger = logging.getLogger(__name__)
 State = ModelImport.State
 Source = ModelVersion.Source
 
-STALE = timedelta(seconds=60)  # A running import that was not touched for so long has lost its worker.
+# A running import that was not touched for so long has lost its worker; longer than anything takes that counts no bytes.
+STALE = timedelta(minutes=3)
 _EVERY_SECONDS = 0.5
 _BLOCK = 4 << 20
 _INSPECT_SECONDS = 90
@@ -125,7 +126,7 @@ def cancel(*, by: Operator, import_id: UUID) -> None:
 def resume(*, by: Operator, import_id: UUID) -> None:
     """Go on with one that failed or was cancelled, in the name of whoever resumes it."""
     row = import_by_id(import_id)
-    is_short = row.source_kind == Source.UPLOAD and _missing(row)
+    is_short = row.source_kind == Source.UPLOAD and (not row.files or _missing(row))
     _turn(by, import_id, RESUMABLE, State.RECEIVING if is_short else State.WAITING, "model.import_resumed")
     ModelImport.objects.filter(pk=import_id).update(by_id=by.user_id, by_label=by.label)
 
@@ -142,6 +143,8 @@ def discard(*, by: Operator, import_id: UUID) -> None:
 def finish_upload(*, by: Operator, import_id: UUID) -> None:
     """All files are there: the worker verifies and registers them. Raises Refused where some are not."""
     row = import_by_id(import_id)
+    if not row.files:
+        raise Refused("files_missing", _("Choose the files of the model."), "files")
     if missing := _missing(row):
         raise refusal(ImportFailed("incomplete", missing[0]))
     _turn(by, import_id, (State.RECEIVING,), State.WAITING, "model.uploaded")

@@ -35,8 +35,15 @@ def register(*, by: Operator, name: str, title: str = "", **facts: Any) -> Model
         with transaction.atomic():
             version.save(force_insert=True)
     except IntegrityError:
-        same = model.versions.filter(digest=version.digest, precision=version.precision).first()
-        message = _("This is registered already as %(version)s.") % {"version": same or model}
+        same = model.versions.filter(
+            revision=version.revision,
+            digest=version.digest,
+            precision=version.precision,
+            adapter=version.adapter,
+        ).first()
+        if same is None:  # But the next number.
+            raise Refused("changed", _("Somebody else changed it just now. Look again.")) from None
+        message = _("This is registered already as %(version)s.") % {"version": same}
         raise Refused("exists", message, "precision") from None
     record(by, "model.registered", subject_id=version.pk, after=described(version))
     return version

@@ -273,6 +273,23 @@ def test_an_upload_comes_in_pieces_and_goes_on_where_it_broke_off(by: Operator, 
         send(row, "config.json", 0, b"late")
 
 
+def test_an_upload_without_files_is_not_finished_and_waits_for_them_when_resumed(
+    by: Operator, models_dir: Path
+) -> None:
+    row = imports.begin(by=by, source_kind="upload", source="", name="Mine")
+    with pytest.raises(Refused, match="Choose the files"):
+        imports.finish_upload(by=by, import_id=row.pk)
+    imports.cancel(by=by, import_id=row.pk)
+    imports.resume(by=by, import_id=row.pk)
+    assert imports.import_by_id(row.pk).state == "receiving"
+    uploads.announce(by=by, import_id=row.pk, files={"model.safetensors": 100, "config.json": 2})
+    send(row, "model.safetensors", 0, bytes(50))
+    again = uploads.announce(by=by, import_id=row.pk, files={"model.safetensors": 100, "config.json": 3})
+    assert uploads.received(again) == {"model.safetensors": 50, "config.json": 0}
+    uploads.announce(by=by, import_id=row.pk, files={"model.safetensors": 90})
+    assert uploads.received(imports.import_by_id(row.pk)) == {"model.safetensors": 0}, "of another size: anew"
+
+
 @pytest.mark.parametrize(
     ("name", "code"),
     [
