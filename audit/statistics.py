@@ -14,8 +14,12 @@ from audit.selectors import RUNNING, Summary, first_id_at, summaries
 from tenants import clock
 from tenants.access import Actor, require
 from tenants.ids import day_of
-from tenants.roles import OVERVIEW_VIEW
+from tenants.roles import OVERVIEW_VIEW, PLATFORM_MANAGE
 from tenants.scope import tenant_scope
+
+# Bounds of first-token times, in milliseconds, between which requests are counted: what several tenants counted can be
+# added up, which percentiles cannot.
+TTFT_BOUNDS_MS = (25, 50, 100, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 30_000, 60_000)
 
 ERRORS = (Status.FAILED, Status.TIMED_OUT, Status.INTERRUPTED)
 RECENT = 20
@@ -41,6 +45,54 @@ _FIGURES = """
           AND r.id >= %(first)s AND r.id < %(end)s
     GROUP BY GROUPING SETS ((1), ())
 """
+
+
+_BY_MODEL = """
+    SELECT r.model, r.model_version, count(*) AS requests,
+           count(*) FILTER (WHERE c.status = ANY(%(errors)s)) AS errors,
+           coalesce(sum(c.prompt_tokens), 0)::bigint AS prompt_tokens,
+           coalesce(sum(c.completion_tokens), 0)::bigint AS completion_tokens,
+           {ttft}
+    FROM audit_record r
+    LEFT JOIN audit_completion c
+           ON c.day = r.day AND c.request_id = r.id AND c.day BETWEEN %(first_day)s AND %(last_day)s
+          AND c.request_id >= %(first)s AND c.request_id < %(end)s
+    WHERE r.tenant_id = %(tenant)s AND r.kind = %(kind)s AND r.day BETWEEN %(first_day)s AND %(last_day)s
+          AND r.id >= %(first)s AND r.id < %(end)s
+    GROUP BY 1, 2
+""".format(
+    ttft=", ".join(
+        f"count(*) FILTER (WHERE width_bucket(c.ttft_ms, %(bounds)s::int[]) = {place}) AS ttft_{place}"
+        for place in range(len(TTFT_BOUNDS_MS) + 1)
+    )
+)
+
+
+def by_model(actor: Actor, *, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """A tenant's requests of a span by model and version, for the platform's administrators: counts, never who or what.
+
+    [{model, model_version, requests, errors, prompt_tokens, completion_tokens, ttft}]; ttft: how many first tokens came
+    within each of TTFT_BOUNDS_MS and after the one before it, and at last those after all. Raises NotVisible for others.
+    """
+    require(actor, PLATFORM_MANAGE)
+    first, end = first_id_at(since), first_id_at(until)
+    parameters: dict[str, Any] = {
+        "errors": list(ERRORS),
+        "bounds": list(TTFT_BOUNDS_MS),
+        "tenant": actor.tenant_id,
+        "kind": GENERATION,
+        "first": first,
+        "end": end,
+        "first_day": day_of(first),
+        "last_day": day_of(end),
+    }
+    with tenant_scope(actor.tenant_id), connection.cursor() as cursor:
+        cursor.execute(_BY_MODEL, parameters)
+        names = [column.name for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    for row in rows:
+        row["ttft"] = [row.pop(f"ttft_{place}") for place in range(len(TTFT_BOUNDS_MS) + 1)]
+    return rows
 
 
 def overview(actor: Actor, *, minutes: int = 60, buckets: int = 60) -> dict[str, Any]:

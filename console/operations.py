@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client import multiprocess
 
 from console import health
+from console.monitoring import sources
 from inference.client import InferenceUnavailable
 
 
@@ -32,7 +33,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus metrics of all web and worker processes."""
+    """Prometheus metrics of all web and worker processes, and of the machine."""
     _require_operator(request)
     return HttpResponse(
         prometheus_client.generate_latest(_registry()), content_type=prometheus_client.CONTENT_TYPE_LATEST
@@ -51,10 +52,14 @@ def inference_metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _registry() -> prometheus_client.CollectorRegistry:
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return prometheus_client.REGISTRY
     registry = prometheus_client.CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)
+    registry.register(sources.Machine())
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.MultiProcessCollector(registry)
+        # Of the process that answers: it is no sum over processes.
+        prometheus_client.ProcessCollector(registry=registry)
+    else:
+        registry.register(prometheus_client.REGISTRY)
     return registry
 
 

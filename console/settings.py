@@ -74,6 +74,7 @@ INSTALLED_APPS = [
     "inference.registry",
     "console",
     "console.chat",
+    "console.monitoring",
     "console.sign_in",
     "console.scim",
 ]

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from console.monitoring import rules
 from console.pages import tabs
 from console.pages.administration.areas import AREAS as ADMINISTRATION
 from console.pages.audit.areas import AREAS as AUDIT
@@ -44,6 +45,7 @@ class Link:
     label: str
     icon: str
     current: bool
+    waiting: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,13 @@ def sidebar(request: HttpRequest) -> Sidebar:
         actor=actor,
         tenants=[membership.tenant for membership in memberships_of(user)],
         links=_links(actor, request.path) if actor else [],
-        platform=Link(platform_url, str(_("Platform")), "platform", request.path.startswith(platform_url))
+        platform=Link(
+            platform_url,
+            str(_("Platform")),
+            "platform",
+            request.path.startswith(platform_url),
+            rules.firing(),
+        )
         if user.is_platform_administrator
         else None,
         conversations=reverse("palette", args=[actor.tenant_slug]) if actor and actor.can(CHAT_USE) else "",

@@ -25,14 +25,19 @@ def data(request: HttpRequest) -> JsonResponse:
     return JsonResponse(_state())
 
 
-def _state() -> dict[str, Any]:
+def part_label(name: str) -> str:
+    """What a part of the product is called on pages."""
     names = {
         "database": _("Database"),
         "valkey": _("Queue and streams"),
         "inference": _("Inference"),
         "worker": _("Background work"),
     }
-    parts = [{"name": name, "label": names.get(name, name), **part} for name, part in health.parts().items()]
+    return names.get(name, name)
+
+
+def _state() -> dict[str, Any]:
+    parts = [{"name": name, "label": part_label(name), **part} for name, part in health.parts().items()]
     return {"parts": parts, "inference": _inference()}
 
 

@@ -11,6 +11,7 @@ urlpatterns = [
     path("language/", set_language, name="set_language"),
     path("platform/", platform.page, name="platform"),
     path("platform/data", platform.data, name="platform_data"),
+    path("platform/", include("console.pages.monitoring.urls")),
     path("platform/keys/", platform_keys.page, name="platform_keys"),
     path("platform/keys/rotate", platform_keys.rotate_master, name="platform_keys_rotate"),
     path("platform/keys/<slug:slug>/rotate", platform_keys.rotate_tenant, name="platform_keys_rotate_tenant"),

@@ -49,7 +49,7 @@ def inference(env: Environment, *, port: int, token: str) -> Process:
 
 
 def application(env: Environment, addresses: Addresses, *, token: str) -> list[Process]:
-    """Web, worker, beat and, unless it is elsewhere, the witness, in the order in which they stop."""
+    """Web, beat, worker, monitor and, unless it is elsewhere, the witness, in the order in which they stop."""
     shared = {
         **{name: value for name, value in os.environ.items() if name != DEMO_PASSWORD},
         **addresses.variables(env),
@@ -69,6 +69,8 @@ def application(env: Environment, addresses: Addresses, *, token: str) -> list[P
         Process(name="web", argv=_web(env), env=shared, essential=True),
         Process(name="beat", argv=(*celery, *schedule, "--loglevel", "WARNING"), env=shared),
         Process(name="worker", argv=(*celery, *worker, "--loglevel", "WARNING"), env=shared),
+        # Beside the worker: whoever watches it must not stop with it.
+        Process(name="monitor", argv=(sys.executable, "manage.py", "monitor"), env=shared),
         *([] if env.witness_url else [witness(env)]),
     ]
 

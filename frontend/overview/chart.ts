@@ -57,6 +57,11 @@ export class Chart {
     this.showLegend(this.plot?.cursor.idx ?? null);
   }
 
+  /** Which of the x values the pointer is at. */
+  pointed(): number | null {
+    return this.plot?.cursor.idx ?? null;
+  }
+
   /** Anew, in the colours of now. */
   draw(): void {
     this.plot?.destroy();

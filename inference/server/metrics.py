@@ -6,12 +6,13 @@ and alerts made for vLLM work here unchanged. No label ever holds content or a u
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -138,6 +139,8 @@ class Metrics:
         self.step = Distribution(_FAST)
         self.step_rows = Distribution(_ROWS)
         self.step_tokens = Distribution(_VLLM_STEP_TOKENS)
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_Device())
         self.registry.register(_OurNames(self, snapshot))
         self.registry.register(_VllmNames(self, snapshot))
 
@@ -271,6 +274,22 @@ class _OurNames(Collector):
         if now.stats:
             info.add_metric([now.model, now.stats.graph, now.stats.precision], 1)
         yield info
+
+
+class _Device(Collector):
+    """Memory of the GPU that the model is on, where there is one."""
+
+    def collect(self) -> Iterator[Metric]:
+        # A process that has not loaded torch has nothing on a GPU, and a scrape must not be what loads it.
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+            return
+        free, total = torch.cuda.mem_get_info()
+        for name, text, value in (
+            ("used", "GPU memory in use, of all processes.", total - free),
+            ("total", "GPU memory there is.", total),
+        ):
+            yield GaugeMetricFamily(f"custos_inference_gpu_memory_{name}_bytes", text, value=value)
 
 
 class _VllmNames(Collector):

@@ -27,6 +27,7 @@ PARTS = [
     "console.asgi",
     "celery --quiet -A console worker",
     "celery --quiet -A console beat",
+    "manage.py monitor",
     "audit.witness",
 ]
 
