@@ -35,7 +35,9 @@ test: $(RUN_STAMP) $(DEV_STAMP) system-tools assets ## Run every test
 	@$(BIN)/python -m console.supervisor.assets test
 	# What runs the model or a live product is sensitive to a neighbour, so it runs alone.
 	$(BIN)/python -m pytest $(LIVE)
-	$(BIN)/python -m pytest tests --ignore tests/e2e $(addprefix --ignore ,$(LIVE)) --numprocesses 2 --dist loadfile
+	# In the order of the folders: the longest files hold few tests, and begun last they would leave a core idle.
+	$(BIN)/python -m pytest tests --ignore tests/e2e $(addprefix --ignore ,$(LIVE)) --numprocesses 2 --dist loadfile \
+		--no-loadscope-reorder
 	$(BIN)/python -m pytest tests/e2e
 
 lint: $(RUN_STAMP) $(DEV_STAMP) ## Check style, types, templates and the direction of imports
