@@ -51,7 +51,19 @@ PAGES = {
         "/t/acme-bank/administration/settings/",
         "/t/acme-bank/overview/",
     ],
-    "platform@custos.example": ["/platform/", "/platform/tenants/", "/platform/tenants/acme-bank/"],
+    "platform@custos.example": [
+        "/platform/",
+        "/platform/monitoring/",
+        "/platform/monitoring/span/",
+        "/platform/alerts/",
+        "/platform/alerts/history/",
+        "/platform/alerts/rules/",
+        "/platform/alerts/rules/new/",
+        "/platform/alerts/channels/",
+        "/platform/alerts/channels/new/webhook/",
+        "/platform/tenants/",
+        "/platform/tenants/acme-bank/",
+    ],
 }
 
 
