@@ -374,6 +374,9 @@ class TestOne:
         self, browser: Client, second: Client, officer: Actor, case: Case, owner: psycopg.Connection
     ) -> None:
         page = browser.get(path(case)).text
+        held = browser.get(f"/t/acme-bank/audit/retention/held/{case.pk}/").text
+        assert f'href="{path(case)}">{case.number}</a>' in held
+        assert f">{case.number}</a>" in browser.get("/t/acme-bank/audit/retention/").text
         assert "1 record is held" in page and "Two people release what is held" in page
         assert "Asked for. Somebody else decides it." in act(browser, case, "release", reason="Done.").text
         again = act(browser, case, "release", reason="Done.")

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from audit.cases.models import Case
 from audit.models import AuditRecord
 from audit.record import Keeping
 from audit.retention import calendar, deeds, erasure, holds, policies, schedule
@@ -154,6 +155,7 @@ def held(request: TenantRequest, case_id: UUID) -> HttpResponse:
     context = {
         "title": _("Held for a case"),
         "case_id": case_id,
+        "number": _numbers([case_id]).get(case_id, ""),
         "held": listed,
         "form": form,
         "rows": [(view, STATES[view.state]) for view in holds.releases(actor, case_id)],
@@ -180,6 +182,7 @@ def decision(request: TenantRequest, deed_id: UUID) -> HttpResponse:
         "view": view,
         "look": STATES[view.state],
         "is_release": is_release,
+        "number": _numbers([view.deed.subject_id]).get(view.deed.subject_id, "") if is_release else "",
         "person": "" if is_release else _name(view.deed.subject_id),
         "concerned": None if is_release else erasure.concerned(view.deed),
         "form": form,
@@ -219,7 +222,7 @@ def _page(request: TenantRequest, form: PolicyForm) -> HttpResponse:
         "gone": [(KEEPINGS[Keeping(each.keeping)], each) for each in calendar.gone(actor)],
         "may_change": may_change,
         "form": form,
-        "held": calendar.held(actor) if may_change else [],
+        "held": _with_numbers(calendar.held(actor)) if may_change else [],
     }
     try:
         planned = calendar.planned(actor)
@@ -231,6 +234,16 @@ def _page(request: TenantRequest, form: PolicyForm) -> HttpResponse:
     except schedule.ClocksDisagree as error:
         context["clocks"] = str(error)
     return render(request, "audit/retention.html", context, status=status_of(form))
+
+
+def _with_numbers(held: list[calendar.HeldFor]) -> list[tuple[calendar.HeldFor, str]]:
+    numbers = _numbers([each.case_id for each in held])
+    return [(each, numbers.get(each.case_id, "")) for each in held]
+
+
+def _numbers(case_ids: list[UUID]) -> dict[UUID, str]:
+    """How people call these cases; the actor is inside of all of them."""
+    return dict(Case.objects.filter(pk__in=case_ids).values_list("pk", "number"))
 
 
 def _waiting(planned: list[calendar.Planned]) -> list[tuple[Any, int]]:
