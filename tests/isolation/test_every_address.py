@@ -15,7 +15,7 @@ from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from audit import record
+from audit import record, tree
 from audit.cases import attachments, opening
 from audit.readers.models import ReaderAlert
 from audit.retention import erasure
@@ -617,6 +617,7 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
     ).pk
     paths |= _credentials(acme, asker) | _of_the_platform(acme, platform_administrator)
     paths |= _reader_alert(acme)
+    tree.extend(acme.tenant.pk)
     return World(acme, north, everybody, paths)
 
 
