@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -257,6 +257,7 @@ class _Counted(NamedTuple):
     total: int
     is_exact: bool
     facets: dict[str, Counter[str]]
+    page: list[_Place] | None
 
 
 class _Run:
@@ -284,10 +285,16 @@ class _Run:
         self._opened: dict[UUID, Content] = {}
         self._answered: dict[UUID, bool] = {}
         self._waiting, self._not_looked_at = self._of_waiting()
+        self._offered: dict[UUID | None, list[_Place]] = {}
 
     def page(self, after: _Place | None, limit: int, begun: UUID) -> Found:
-        places = self.ids(after, limit + 1)
-        counted = self._counted()
+        counted = self._counted(after, limit + 1)
+        # Most often what was counted tells the page as well.
+        places = (
+            self.ids(after, limit + 1)
+            if counted.page is None
+            else self._merged(counted.page, after, limit + 1)
+        )
         more = len(places) > limit
         places = places[:limit]
         return Found(
@@ -301,12 +308,16 @@ class _Run:
 
     def ids(self, after: _Place | None, limit: int) -> list[_Place]:
         """The first hits beyond a place, in order."""
-        waiting = [self._place(content) for content in self._waiting]
-        waiting = [place for place in waiting if after is None or self._key(place) > self._key(after)]
         if self._needs.is_exact:
             found = self._rows(after, limit)
         else:
             found = list(islice(self._verified(after), limit))
+        return self._merged(found, after, limit)
+
+    def _merged(self, found: list[_Place], after: _Place | None, limit: int) -> list[_Place]:
+        """With those that wait to be indexed, in order."""
+        waiting = [self._place(content) for content in self._waiting]
+        waiting = [place for place in waiting if after is None or self._key(place) > self._key(after)]
         return sorted([*waiting, *found], key=self._key)[:limit]
 
     # Records that wait to be indexed
@@ -375,8 +386,14 @@ class _Run:
                 yield place
 
     def _candidates(self, after: _Place | None) -> Iterator[list[_Place]]:
-        while batch := self._rows(after, _OPENED_AT_ONCE):
-            yield batch
+        while True:
+            # What a page looked through is counted next.
+            begun = after.request_id if after else None
+            if begun not in self._offered:
+                self._offered[begun] = self._rows(after, _OPENED_AT_ONCE)
+            batch = self._offered[begun]
+            if batch:
+                yield batch
             if len(batch) < _OPENED_AT_ONCE:
                 return
             after = batch[-1]
@@ -394,42 +411,60 @@ class _Run:
         ]
         return [(place, content) for place, content in found if self._answers(content)]
 
-    def _counted(self) -> _Counted:
+    def _counted(self, after: _Place | None, limit: int) -> _Counted:
+        """How many there are, and the page beyond a place if what is counted tells it."""
+        page = None
         if self._needs.is_exact:
-            total, facets = self._counted_in_index()
+            total, facets, page = self._counted_in_index(after, limit)
             is_exact = total <= COUNT_MOST
         else:
             total, is_exact, facets = self._counted_by_opening()
         for content in self._waiting:
             total += 1
             _count(facets, content.record.day, content.columns)
-        return _Counted(total if is_exact else max(total - 1, 0), is_exact, facets)
+        return _Counted(total if is_exact else max(total - 1, 0), is_exact, facets, page)
 
-    def _counted_in_index(self) -> tuple[int, dict[str, Counter[str]]]:
+    def _counted_in_index(
+        self, after: _Place | None, limit: int
+    ) -> tuple[int, dict[str, Counter[str]], list[_Place] | None]:
         facets: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
         total = 0
+        page: list[_Place] = []
+        by_time = self._search.sort != Sort.TOKENS
+        beyond, place = _BEYOND[self._search.sort], after or _Place(_FIRST_ID, 0)
+        select = _COUNTS.format(beyond=beyond if after else "true", order=_ORDERS[self._search.sort])
         for units in self._batches():
             for name, value, count in self._ask(
-                units, None, COUNT_MOST + 1 - total, _COUNTS, sort=Sort.NEWEST
+                units,
+                None,
+                COUNT_MOST + 1 - total,
+                select,
+                {"after": place.request_id, "after_tokens": place.tokens, "limit": limit},
+                sort=self._search.sort if by_time else Sort.NEWEST,
             ):
                 if name == "total":
                     total += count
+                elif name == "page":
+                    page.append(_read_place(value))
                 else:
                     facets[name][value] += count
             if total > COUNT_MOST:
                 break
-        return total, facets
+        # All hits were seen, or those that are first.
+        if total > COUNT_MOST and (after or not by_time or len(page) < limit):
+            return total, facets, None
+        return total, facets, sorted(page, key=self._key)[:limit]
 
     def _counted_by_opening(self) -> tuple[int, bool, dict[str, Counter[str]]]:
         facets: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
         total = opened = 0
         for batch in self._candidates(None):
-            if opened >= VERIFIED_MOST:
-                return total + 1, False, facets
             opened += len(batch)
             for _place, content in self._hits_among(batch):
                 total += 1
                 _count(facets, content.record.day, content.columns)
+            if opened >= VERIFIED_MOST and len(batch) == _OPENED_AT_ONCE:
+                return total + 1, False, facets
         return total, True, facets
 
     def _ask(
@@ -438,6 +473,7 @@ class _Run:
         after: _Place | None,
         most: int,
         select: str,
+        more: dict[str, Any] | None = None,
         sort: Sort | None = None,
     ) -> list[tuple[Any, ...]]:
         sort = sort or self._search.sort
@@ -446,28 +482,34 @@ class _Run:
             return []
         with connection.cursor() as cursor:
             cursor.execute(
-                "WITH hits AS MATERIALIZED "
-                f"(SELECT * FROM audit_search_hits(%s::date[], %s::text[]::jsonb[], %s, %s)) {select}",
-                [
-                    [day for day, _ in plans],
-                    [json.dumps(plan) for _, plan in plans],
-                    sort,
-                    most,
-                ],
+                "WITH hits AS MATERIALIZED (SELECT * FROM audit_search_hits("
+                f"%(days)s::date[], %(plans)s::text[]::jsonb[], %(sort)s, %(most)s)) {select}",
+                {
+                    "days": [day for day, _ in plans],
+                    "plans": [json.dumps(plan) for _, plan in plans],
+                    "sort": sort,
+                    "most": most,
+                    **(more or {}),
+                },
             )
             return cursor.fetchall()
 
-    def _batches(self) -> Iterator[list[_Unit]]:
-        """What there is of the index in the search's order, some days at a time; a day is never divided."""
+    @cached_property
+    def _days(self) -> list[tuple[date, int]]:
+        """Days of the index that are searched, newest first, and about how many entries each has."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT day, rows FROM audit_search_days()")
-            days = [
+            return [
                 (day, rows)
                 for day, rows in cursor.fetchall()
                 if _first_day(self._low) <= day <= _last_day(self._high)
             ]
+
+    def _batches(self) -> Iterator[list[_Unit]]:
+        """What there is of the index in the search's order, some days at a time; a day is never divided."""
+        days = self._days
         if self._search.sort == Sort.OLDEST:
-            days.reverse()
+            days = days[::-1]
         keepings = _keepings(self._search)
         for start in range(0, len(days), _DAYS_AT_ONCE):
             yield [
@@ -519,8 +561,8 @@ class _Run:
             high = min(self._high, after.request_id) if after and sort == Sort.NEWEST else self._high
             if _first_day(low) >= day:
                 first = quarter_of(low) if _first_day(low) == day else QUARTERS
-            if _last_day(high) <= day:
-                last = quarter_of(high) if _last_day(high) == day else -1
+            if high != _LAST_ID and day_of(high) <= day:
+                last = quarter_of(high) if day_of(high) == day else -1
             bounds = list(range(first, last + 1))
             if sort == Sort.NEWEST:
                 bounds.reverse()
@@ -543,10 +585,12 @@ class _Run:
 
     def _hits(self, places: Sequence[_Place]) -> list[Hit]:
         ids = [place.request_id for place in places]
+        if not ids:
+            return []
         records = AuditRecord.objects.filter(day__in={day_of(each) for each in ids}, id__in=ids)
         shown = {each.id: each for each in summaries(secrecy.visible(self._actor, records))}
         missing = [(day_of(each), each) for each in ids if each not in self._opened]
-        self._opened |= {content.record.id: content for content in contents(missing)}
+        self._opened |= {content.record.id: content for content in self._open(missing)}
         terms = self._query.terms()
         hits = []
         for each in ids:
@@ -557,8 +601,20 @@ class _Run:
 
 
 _PLACES = "SELECT request_id, tokens, group_ids, rules, risk FROM hits"
+_ORDERS = {
+    Sort.NEWEST: "request_id DESC",
+    Sort.OLDEST: "request_id",
+    Sort.TOKENS: "tokens DESC, request_id DESC",
+}
+_BEYOND = {
+    Sort.NEWEST: "request_id < %(after)s",
+    Sort.OLDEST: "request_id > %(after)s",
+    Sort.TOKENS: "(tokens, request_id) < (%(after_tokens)s, %(after)s)",
+}
 _COUNTS = """
-    SELECT 'total', '', count(*) FROM hits
+    SELECT 'page', jsonb_build_array(request_id, tokens, group_ids, rules, risk)::text, 0
+        FROM (SELECT * FROM hits WHERE {beyond} ORDER BY {order} LIMIT %(limit)s) AS page
+    UNION ALL SELECT 'total', '', count(*) FROM hits
     UNION ALL SELECT 'user', user_label, count(*) FROM hits GROUP BY 2
     UNION ALL SELECT 'group', of::text, count(*) FROM hits, unnest(group_ids) AS of GROUP BY 2
     UNION ALL SELECT 'model_version', model_version, count(*) FROM hits GROUP BY 2
@@ -568,6 +624,11 @@ _COUNTS = """
     UNION ALL SELECT 'rule', of, count(*) FROM hits, unnest(rules) AS of GROUP BY 2
     UNION ALL SELECT 'risk', risk, count(*) FROM hits WHERE risk <> '' GROUP BY 2
 """
+
+
+def _read_place(told: str) -> _Place:
+    request_id, written, group_ids, rules, risk = json.loads(told)
+    return _Place(UUID(request_id), written, tuple(map(UUID, group_ids)), tuple(rules), risk)
 
 
 def _storable(text: str) -> str:
@@ -628,7 +689,11 @@ def _first_day(low: UUID) -> date:
 
 
 def _last_day(high: UUID) -> date:
-    return date.max if high == _LAST_ID else day_of(high)
+    if high == _LAST_ID:
+        return date.max
+    day = day_of(high)
+    begins = first_id_at(datetime.combine(day, datetime.min.time(), UTC))
+    return day if high > begins else day - timedelta(days=1)
 
 
 def _is_plain(node: object) -> bool:

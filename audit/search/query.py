@@ -175,7 +175,9 @@ class Text:
         """Where a term stands: [start, end) in the normalised text."""
         match term:
             case Word(text):
-                yield from ((start, end) for found, start, end in self._places if found == text)
+                # Cutting a whole text into units takes long; a word stands where it is, and in compounds.
+                yield from (match.span() for match in _alone(text).finditer(self.normalised))
+                yield from ((each.start, each.end) for each in self.compounds if each.text == text)
             case Prefix(text):
                 yield from ((start, end) for found, start, end in self._places if found.startswith(text))
             case Phrase():
@@ -208,6 +210,12 @@ class Text:
                 )
             ):
                 yield here[0].start, here[-1].end
+
+
+@lru_cache(maxsize=64)
+def _alone(text: str) -> regex.Pattern[str]:
+    """Matches a unit with this text."""
+    return tokens.unit_pattern(text)
 
 
 @lru_cache(maxsize=64)

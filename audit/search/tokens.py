@@ -85,6 +85,16 @@ def units(normalised: str) -> list[Unit]:
     return found
 
 
+def unit_pattern(text: str) -> regex.Pattern[str]:
+    """Matches where `units` cuts a unit with this text."""
+    if _CHARACTER.fullmatch(text):
+        return regex.compile(regex.escape(text))
+    letters = rf"[\p{{L}}\p{{N}}]--[{_DENSE}]"
+    return regex.compile(
+        rf"(?V1)(?<![{letters}][[\p{{M}}]--[{_DENSE}]]*){regex.escape(text)}(?![[\p{{L}}\p{{M}}\p{{N}}]--[{_DENSE}]])"
+    )
+
+
 def compounds(normalised: str) -> list[Compound]:
     """The numbers and codes of a normalised text that are written in several units."""
     return [*_numbers(normalised), *_codes(normalised)]

@@ -200,7 +200,8 @@ BEGIN
                     width := width + 1;
                 END LOOP;
             ELSE
-                width := ceil(least(coalesce(1.3 * (most - found) / dense, (plan->>'stretch')::float8) / slice_rows, 96));
+                width := greatest(ceil(
+                    least(coalesce(1.3 * (most - found) / dense, (plan->>'stretch')::float8) / slice_rows, 96)), 1);
             END IF;
             IF asked IS NOT NULL AND dense * slice_rows * (cardinality(slices) - at + 1) <= 2 * greatest(most - found, 500)
             THEN
@@ -247,7 +248,8 @@ DECLARE
     met integer;
     found integer := 0;
     before integer := 0;  -- Found on the days before.
-    rows float8 := 0;
+    rows float8 := 0;  -- Looked at by slices, and hits among them.
+    hits integer := 0;
     dense float8;
     best integer[] := '{{}}';
 BEGIN
@@ -263,12 +265,15 @@ BEGIN
         IF days[place] <> days[place - 1] THEN
             EXIT WHEN found >= most;
             before := found;
-            dense := (found + 1) / (rows + 1);
+            dense := CASE WHEN rows >= greatest((plans[place]->>'stretch')::float8, 1) THEN (hits + 1) / rows END;
         END IF;
         RETURN QUERY SELECT * FROM public.audit_search_day(days[place], plans[place], sort, most - before, dense);
         GET DIAGNOSTICS met = ROW_COUNT;
         found := found + met;
-        rows := rows + (plans[place]->>'rows')::float8;
+        IF plans[place] ? 'slices' THEN
+            rows := rows + (plans[place]->>'rows')::float8 * jsonb_array_length(plans[place]->'slices') / 96;
+            hits := hits + met;
+        END IF;
     END LOOP;
 END $body$;
 """
