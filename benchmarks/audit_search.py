@@ -24,11 +24,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks.audit_append import _prepare
 from benchmarks.audit_texts import Writer
@@ -56,6 +59,9 @@ def main() -> None:
     arguments.add_argument("--processes", type=int, default=os.cpu_count(), help="that fill")
     arguments.add_argument("--peers", action="store_true", help="build and ask the other indexes, too")
     arguments.add_argument("--keep", type=Path, help="folder of the database, used again by the next run")
+    arguments.add_argument(
+        "--ask-only", action="store_true", help="ask about the days that are there; fill none"
+    )
     options = arguments.parse_args()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="custos-bench-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,14 +85,23 @@ def _run(folder: Path, owner_url: str, password: str, options: argparse.Namespac
         told = json.loads(state.read_text())
         tenant_id, first = UUID(told["tenant"]), date.fromisoformat(told["first"])
         _environment(folder, owner_url, password)
+        from django.db import connections
+
+        from console.management.commands.prepare import prepare_schema
+
+        prepare_schema(connections["owner"], verbosity=0)
     else:
         tenant_id = _prepare(folder, owner_url, password)
         first = datetime.now(UTC).date() - timedelta(1)
         state.write_text(json.dumps({"tenant": str(tenant_id), "first": str(first)}))
     days = [Day(first + timedelta(number), options.records // DAYS, 1000 + number) for number in range(DAYS)]
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
-    _fill(tenant_id, owner_url, days, options.processes)
-    _report_sizes(owner_url, options.records)
+    if options.ask_only:
+        filled = {day.day for day in days} - {day.day for day in _missing(owner_url, days)}
+        days = [day for day in days if day.day in filled]
+    else:
+        _fill(tenant_id, owner_url, days, options.processes)
+    _report_sizes(owner_url, sum(day.records for day in days))
     frequencies = _frequencies()
     if options.peers:
         _compare(tenant_id, owner_url, days, frequencies, options.queries)
@@ -113,14 +128,8 @@ def _environment(folder: Path, owner_url: str, password: str) -> None:
 
 
 def _fill(tenant_id: UUID, owner_url: str, days: Sequence[Day], processes: int) -> None:
+    missing = _missing(owner_url, days)
     with psycopg.connect(owner_url, autocommit=True) as owner:
-        missing = [
-            day
-            for day in days
-            if not owner.execute(
-                "SELECT to_regclass(%s)", [f"audit_search_entry_{day.day:%Y%m%d}"]
-            ).fetchone()[0]
-        ]
         for day in missing:
             owner.execute("SELECT audit_ensure_partition(%s)", [day.day])
             for part in PARTS[:3]:
@@ -144,6 +153,18 @@ def _fill(tenant_id: UUID, owner_url: str, days: Sequence[Day], processes: int) 
     with psycopg.connect(owner_url, autocommit=True) as owner:
         for part in PARTS:
             owner.execute(f"VACUUM ANALYZE {part}")
+
+
+def _missing(owner_url: str, days: Sequence[Day]) -> list[Day]:
+    """Days that are not filled, or not to their end."""
+    with psycopg.connect(owner_url) as owner:
+        return [
+            day
+            for day in days
+            if not owner.execute(
+                "SELECT to_regclass(%s)", [f"audit_search_entry_{day.day:%Y%m%d}"]
+            ).fetchone()[0]
+        ]
 
 
 def _make_keys(tenant_id: UUID, days: Sequence[date]) -> None:
@@ -170,8 +191,7 @@ def _fill_day(task: tuple[UUID, str, Day]) -> int:
         owner.execute("SET synchronous_commit = off")
         owner.execute(f"DROP TABLE IF EXISTS filling_{suffix}")
         owner.execute(
-            f"CREATE TABLE filling_{suffix} (LIKE audit_search_entry INCLUDING ALL EXCLUDING INDEXES) "
-            "WITH (toast_tuple_target = 8160)"
+            f"CREATE TABLE filling_{suffix} (LIKE audit_search_entry INCLUDING ALL EXCLUDING INDEXES)"
         )
         for rows in _blocks(tenant_id, day):
             with owner.cursor() as cursor:
@@ -189,31 +209,29 @@ def _fill_day(task: tuple[UUID, str, Day]) -> int:
 
 
 def _blocks(tenant_id: UUID, day: Day) -> Iterator[dict[str, tuple[list[str], list[tuple[Any, ...]]]]]:
+    from audit.record import Keeping
     from audit.search import index
     from audit.search.hashing import Hasher
+    from tenants.keyring import data_keys
     from tenants.scope import tenant_scope
 
+    with tenant_scope(tenant_id):
+        hasher = Hasher(tenant_id, Keeping.REQUESTS, day.day)
+        key = data_keys.data_key(tenant_id, Keeping.REQUESTS, day.day, create=True)
+        store = _Store(next(_records(tenant_id, day)), key)
     made = _records(tenant_id, day)
-    left = day.records
-    while left:
-        rows: dict[str, tuple[list[str], list[tuple[Any, ...]]]] = {
-            "audit_search_entry": (index.COLUMNS, []),
-            "audit_record": ([], []),
-            "audit_chunk": ([], []),
-            "audit_completion": ([], []),
+    while block := list(islice(made, BLOCK)):
+        entries = []
+        stored: dict[str, list[tuple[Any, ...]]] = {part: [] for part in PARTS[:3]}
+        for of in block:
+            content, rows = store.sealed(of)
+            entries.append(index.entry(content, hasher))
+            for part, row in rows.items():
+                stored[part].append(row)
+        yield {
+            **{part: (store.columns[part], stored[part]) for part in stored},
+            "audit_search_entry": (index.COLUMNS, entries),
         }
-        with tenant_scope(tenant_id):
-            hasher = None
-            for _ in range(min(BLOCK, left)):
-                content, stored = _sealed(*next(made))
-                hasher = hasher or Hasher(tenant_id, content.keeping, day.day)
-                rows["audit_search_entry"][1].append(index.entry(content, hasher))
-                for name, row in stored.items():
-                    columns = [field.attname for field in row._meta.local_concrete_fields]
-                    rows[name] = (columns, rows[name][1])
-                    rows[name][1].append(tuple(getattr(row, column) for column in columns))
-        left -= min(BLOCK, left)
-        yield rows
 
 
 class Made(NamedTuple):
@@ -263,72 +281,119 @@ def _group(person: int) -> str:
     return str(UUID(int=(person % GROUPS + 1) << 90))
 
 
-def _sealed(*made: Any) -> tuple[Any, dict[str, Any]]:
-    """(What the index enters, the rows of the audit)."""
-    from audit import leaf, record
-    from audit.models import AuditChunk, AuditCompletion, AuditRecord
-    from audit.record import Handle, Keeping
-    from audit.search.content import Content
-    from audit.search.query import Columns, Text
-    from tenants.ids import time_of
+class _Store:
+    """Makes a day's rows, as `audit.record` does record by record, without its checks and transactions."""
 
-    of = Made(*made)
-    handle = Handle(of.tenant_id, of.request_id)
-    user_id, label = _person(of.person)
-    messages = [{"role": "user", "content": of.asked}]
-    shared = {"tenant_id": of.tenant_id, "day": of.day}
-    intent = AuditRecord(
-        **shared,
-        id=of.request_id,
-        kind=record.GENERATION,
-        channel=of.channel,
-        user_id=user_id,
-        user_label=label,
-        session_ref="",
-        model=of.model,
-        model_version=f"sha256:{of.model}",
-        route="default",
-        route_reason="",
-        client_address="192.0.2.7",
-        created=time_of(of.request_id),
-        schema=leaf.SCHEMA,
-        input=record._seal(handle, field="input", sequence=0, plaintext=record._json(messages)),
-        parameters=record._seal(handle, field="parameters", sequence=0, plaintext=b"{}"),
-    )
-    text = of.answered.encode()
-    chunk = AuditChunk(
-        **shared,
-        request_id=of.request_id,
-        seq=1,
-        size=len(text),
-        sealed=record._seal(handle, field="output", sequence=1, plaintext=text),
-    )
-    ended = AuditCompletion(
-        **shared,
-        request_id=of.request_id,
-        status=of.status,
-        completion_tokens=of.tokens,
-        chunk_count=1,
-        output_bytes=len(text),
-        ciphertext_digest=bytes(32),
-        leaf_digest=bytes(32),
-    )
-    columns = Columns(
-        created=intent.created,
-        user_label=label,
-        model=of.model,
-        model_version=intent.model_version,
-        channel=of.channel,
-        kind=intent.kind,
-        status=of.status,
-        tokens=of.tokens,
-        group_ids=[_group(of.person)],
-        rules=(),
-        risk="",
-    )
-    texts = [Text("input", of.asked), Text("output", of.answered)]
-    content = Content(intent, Keeping.REQUESTS, True, columns, texts)
-    return content, {"audit_record": intent, "audit_chunk": chunk, "audit_completion": ended}
+    def __init__(self, first: Made, key: bytes) -> None:
+        from audit import leaf, record
+        from audit.models import AuditChunk, AuditCompletion, AuditRecord
+        from audit.record import Handle
+        from tenants import envelope
+
+        self._key = key
+        shared = {"tenant_id": first.tenant_id, "day": first.day}
+        rows = {
+            "audit_record": AuditRecord(
+                **shared,
+                kind=record.GENERATION,
+                session_ref="",
+                route="default",
+                route_reason="",
+                client_address="192.0.2.7",
+                schema=leaf.SCHEMA,
+            ),
+            "audit_chunk": AuditChunk(**shared, seq=1),
+            "audit_completion": AuditCompletion(
+                **shared, chunk_count=1, ciphertext_digest=bytes(32), leaf_digest=bytes(32)
+            ),
+        }
+        self.columns = {
+            part: [field.attname for field in row._meta.local_concrete_fields] for part, row in rows.items()
+        }
+        self._values = {
+            part: {column: getattr(row, column) for column in self.columns[part]}
+            for part, row in rows.items()
+        }
+        # What content is bound to differs between records by their ids alone.
+        handle = Handle(first.tenant_id, first.request_id)
+        self._bound = {}
+        for field, sequence in (("input", 0), ("parameters", 0), ("output", 1)):
+            bound = envelope.associated_data(
+                handle.tenant_id, handle.keeping, record.associated(handle, field, sequence)
+            )
+            start, end = bound.split(str(handle.request_id).encode())
+            self._bound[field] = (start, end)
+        self._check(handle)
+
+    def sealed(self, of: Made) -> tuple[Any, dict[str, tuple[Any, ...]]]:
+        """(What the index enters, the rows of the audit)."""
+        from audit.record import Keeping
+        from audit.search.content import Content
+        from audit.search.query import Columns, Text
+        from tenants.ids import time_of
+        from tenants.keyring import ciphers
+
+        user_id, label = _person(of.person)
+        text = of.answered.encode()
+        messages = json.dumps(
+            [{"role": "user", "content": of.asked}], ensure_ascii=False, separators=(",", ":")
+        )
+        key = AESGCM(ciphers.derived(self._key, f"record {of.request_id}"))
+        name = str(of.request_id).encode()
+        intent = self._values["audit_record"] | {
+            "id": of.request_id,
+            "channel": of.channel,
+            "user_id": user_id,
+            "user_label": label,
+            "model": of.model,
+            "model_version": f"sha256:{of.model}",
+            "created": time_of(of.request_id),
+            "input": self._seal(key, name, "input", messages.encode()),
+            "parameters": self._seal(key, name, "parameters", b"{}"),
+        }
+        chunk = self._values["audit_chunk"] | {
+            "request_id": of.request_id,
+            "size": len(text),
+            "sealed": self._seal(key, name, "output", text),
+        }
+        ended = self._values["audit_completion"] | {
+            "request_id": of.request_id,
+            "status": of.status,
+            "completion_tokens": of.tokens,
+            "output_bytes": len(text),
+        }
+        columns = Columns(
+            created=intent["created"],
+            user_label=label,
+            model=of.model,
+            model_version=intent["model_version"],
+            channel=of.channel,
+            kind=intent["kind"],
+            status=of.status,
+            tokens=of.tokens,
+            group_ids=[_group(of.person)],
+            rules=(),
+            risk="",
+        )
+        texts = [Text("input", of.asked), Text("output", of.answered)]
+        content = Content(SimpleNamespace(**intent), Keeping.REQUESTS, True, columns, texts)  # type: ignore[arg-type]
+        rows = {"audit_record": intent, "audit_chunk": chunk, "audit_completion": ended}
+        return content, {part: tuple(row.values()) for part, row in rows.items()}
+
+    def _seal(self, key: AESGCM, name: bytes, field: str, plaintext: bytes) -> bytes:
+        start, end = self._bound[field]
+        nonce = os.urandom(12)
+        return b"\x02" + nonce + key.encrypt(nonce, plaintext, start + name + end)
+
+    def _check(self, handle: Any) -> None:
+        """What is sealed here opens as what the product sealed."""
+        from audit import record
+        from tenants.keyring import ciphers
+
+        key = AESGCM(ciphers.derived(self._key, f"record {handle.request_id}"))
+        sealed = self._seal(key, str(handle.request_id).encode(), "output", b"said")
+        if record._open(handle, field="output", sequence=1, sealed=sealed) != b"said":
+            raise AssertionError
 
 
 # Sizes
@@ -355,7 +420,8 @@ def _report_sizes(owner_url: str, records: int) -> None:
             "OR c.relname LIKE 'filling_2%' GROUP BY 1, 2"
         ).fetchall()
         words = owner.execute(
-            "SELECT avg(cardinality(words)) FROM (SELECT words FROM audit_search_entry LIMIT 20000) AS few"
+            "SELECT avg((SELECT count(DISTINCT word) FROM unnest(words) AS word)) "
+            "FROM (SELECT words FROM audit_search_entry LIMIT 20000) AS few"
         ).fetchone()[0]
     print(f"\n{words:.0f} tokens a record; bytes a record:")
     for kind, _, size in found:
@@ -439,6 +505,7 @@ def _characters(text: str, chance: random.Random, length: int) -> str:
 
 
 def _ask_all(tenant_id: UUID, days: Sequence[Day], words: Frequencies, queries: int) -> None:
+    from audit.search import index
     from audit.search.engine import Sort, find
 
     actor = _actor(tenant_id)
@@ -454,8 +521,10 @@ def _ask_all(tenant_id: UUID, days: Sequence[Day], words: Frequencies, queries: 
             times.append((time.perf_counter() - started) * 1000)
             hits.append(found.total)
         every += times
+        index.index_waiting()  # The searches' own records, as the worker does every two seconds.
         print(_row(name, times, f"{statistics.median(hits):,.0f}"), flush=True)
     print(_row("all of these", every, ""), flush=True)
+    print(f"load {os.getloadavg()[0]:.1f}", flush=True)
     for name, text, sort in (
         ("20 pages deep, middling word", words.middling[3], Sort.NEWEST),
         ("20 pages deep, common word", words.common[3], Sort.NEWEST),

@@ -48,7 +48,7 @@ class Arrays:
 
     def plans(self, search: Any) -> list[Any]:
         """What each day is asked."""
-        from audit.search.engine import _Run
+        from audit.search.engine import Sort, _Run
         from audit.search.query import parse
         from benchmarks.audit_search import _actor
         from tenants.scope import tenant_scope
@@ -57,9 +57,9 @@ class Arrays:
             run = _Run(_actor(self.tenant_id), search, parse(search.text))
             low, high = run._low, run._high
             return [
-                (day, run._plan(day, keeping, None))
+                (unit.day, run._plan(unit, None, Sort.NEWEST))
                 for units in run._batches()
-                for day, keeping in units
+                for unit in units
                 if low <= high
             ]
 
@@ -154,7 +154,7 @@ class Tantivy(Arrays):
                 rows.execute(f"SELECT request_id, words FROM audit_search_entry_{day:%Y%m%d}")
                 for request_id, words in rows:
                     document = tantivy.Document()
-                    document.add_text("words", " ".join(_hex(word) for word in words))
+                    document.add_text("words", " ".join(map(_hex, set(words))))
                     document.add_unsigned("time", request_id.int >> 80)
                     document.add_bytes("id", request_id.bytes)
                     writer.add_document(document)
