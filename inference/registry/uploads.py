@@ -19,7 +19,7 @@ from inference.registry.operators import Operator, change, record
 from tenants import clock
 from tenants.errors import Refused
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20  # Below what the web process takes as a body.
 _NAME = re.compile(r"[\w-][\w.-]{0,199}", re.ASCII)
 _SUFFIXES = frozenset({".safetensors", ".gguf", ".json", ".jinja", ".model", ".txt"})
 _MOST_FILES = 500

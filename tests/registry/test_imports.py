@@ -310,6 +310,10 @@ def test_what_is_no_file_of_a_model_is_not_even_begun(models_dir: Path, name: st
     assert refused.value.code == code
 
 
+def test_a_piece_fits_what_the_web_process_takes(settings: Any) -> None:
+    assert uploads.CHUNK_BYTES < settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+
 def test_uploads_have_limits(models_dir: Path, settings: Any) -> None:
     settings.MODEL_UPLOAD_BYTES = 1_000_000_000
     for files, code in (
