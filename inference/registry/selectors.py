@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -106,8 +107,8 @@ def client_of(deployment: Deployment) -> InferenceClient:
 # --- Models and versions -----------------------------------------------------------------------------
 
 
-def versions() -> QuerySet[ModelVersion]:
-    """All versions, each with its `stage`."""
+def versions() -> QuerySet[Any]:
+    """All versions: ModelVersions, each with its `stage` besides."""
     return ModelVersion.objects.select_related("model", "parent__model").annotate(stage=_latest_stage("pk"))
 
 
@@ -174,7 +175,7 @@ def uses_of(version: ModelVersion) -> list[Use]:
     return found
 
 
-def routed_versions(actor: Actor) -> list[tuple[ModelVersion, list[str]]]:
+def routed_versions(actor: Actor) -> list[tuple[Any, list[str]]]:
     """The versions that the tenant's routes lead to, each with the names of those. Inside the tenant's scope."""
     names: dict[UUID, list[str]] = {}
     for route in Route.objects.filter(deployment__enabled=True).select_related("deployment").order_by("name"):

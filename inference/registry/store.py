@@ -43,7 +43,7 @@ def is_there() -> bool:
 
 def folders() -> list[str]:
     """Those of CUSTOS_MODELS_DIR that look like models, two levels deep at most, by path."""
-    if not is_there():
+    if settings.MODELS_DIR is None or not is_there():
         return []
     root = Path(settings.MODELS_DIR).resolve()
     found = [path for pattern in ("*/", "*/*/") for path in root.glob(pattern) if path.is_dir()]

@@ -1,6 +1,6 @@
 """Two versions side by side: what they are, how fast, how good. What differs is marked."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
@@ -30,7 +30,11 @@ def page(request: HttpRequest) -> HttpResponse:
     """?v=…&v=…: two versions. With fewer or more the page says what to do."""
     asked = [found for text in dict.fromkeys(request.GET.getlist("v")) if (found := _version(text))]
     choices = selectors.versions().order_by("model__name", "-number")
-    context = {"title": _("Compare versions"), "choices": choices, "asked": request.GET.getlist("v")}
+    context: dict[str, Any] = {
+        "title": _("Compare versions"),
+        "choices": choices,
+        "asked": request.GET.getlist("v"),
+    }
     if len(asked) == 2:
         left, right = asked
         context |= {"left": left, "right": right, "sections": _sections(left, right)}
@@ -45,7 +49,7 @@ def _version(text: str) -> ModelVersion | None:
 
 
 def _sections(left: ModelVersion, right: ModelVersion) -> list[tuple[str, list[Row]]]:
-    stages = [str(words.STAGES[each.stage].label) for each in (left, right)]
+    stages = [str(words.STAGES[selectors.stage_of(each)].label) for each in (left, right)]
     identity = [
         Row(_("Stage"), *stages),
         Row(_("Source"), *(f"{each.source} @ {each.revision}" for each in (left, right))),
