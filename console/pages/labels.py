@@ -63,7 +63,6 @@ EVENTS: dict[str, str | Promise] = {
     "review.plan_retired": _("Sampling plan deleted"),
     "review.sample_drawn": _("Sample drawn"),
     "retention.policy_changed": _("Retention changed"),
-    "retention.confirmed": _("Waiting days let go"),
     "erasure.requested": _("Erasure asked for"),
     "erasure.approved": _("Erasure approved"),
     "erasure.refused": _("Erasure refused"),
