@@ -302,9 +302,9 @@ def render(template: str) -> str:
 
     conversation = [{"role": "user", "content": "Hello"}]
     try:
-        found, _indices = render_jinja_template(
+        found = render_jinja_template(
             [conversation], chat_template=template, add_generation_prompt=True, bos_token="", eos_token=""
-        )
+        )[0]
         rendered = str(found[0])
     except Exception as error:
         if type(error) is TemplateError:
