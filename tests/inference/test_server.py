@@ -100,7 +100,8 @@ def test_the_likeliest_token_is_what_a_greedy_answer_takes(server: tuple[str, st
     assert choice.logprobs is not None and choice.logprobs.content
     for token in choice.logprobs.content:
         best, second = token.top_logprobs
-        assert (token.token, token.logprob) == (best.token, best.logprob)
+        # Not by name: in bf16 two tokens may be equally likely, to the last bit.
+        assert token.logprob == best.logprob
         assert second.logprob <= best.logprob <= 0
     text = b"".join(bytes(token.bytes or ()) for token in choice.logprobs.content).decode()
     assert text.removesuffix("<|im_end|>") == choice.message.content
