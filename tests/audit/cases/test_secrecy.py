@@ -46,7 +46,8 @@ _DIFFERENT = (
     (r"\b[0-9a-f]{24,}\b", "<digest>"),
     (r"\+[0-9a-f]{8}\+", "+<key>+"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:\+00:00|Z)?(?: UTC)?", "<time>"),
-    (r"[A-Za-z0-9+/]{43}=", "<sealed>"),  # A root, whole: one that begins with a/ would be cut there by the next.
+    # A root, whole: one that begins with a/ would be cut there by the next.
+    (r"[A-Za-z0-9+/]{43}=", "<sealed>"),
     (r"\b[A-Za-z0-9_-]{40,}={0,2}", "<sealed>"),
     (r"[A-Za-z0-9+/]{40,}={0,2}", "<sealed>"),
 )
