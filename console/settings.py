@@ -72,6 +72,7 @@ INSTALLED_APPS = [
     "audit.cases",
     "audit.readers",
     "inference.registry",
+    "inference.deployments",
     "console",
     "console.chat",
     "console.monitoring",

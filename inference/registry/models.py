@@ -56,6 +56,7 @@ class ModelVersion(models.Model):
         FOLDER = "folder", _("Folder on the server")
         UPLOAD = "upload", _("Upload")
         HUB = "hub", _("Hugging Face hub")
+        UPSTREAM = "upstream", _("Upstream")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="versions")
@@ -212,17 +213,44 @@ class ModelImport(models.Model):
 
 
 class Deployment(models.Model):
-    """A model version being served somewhere."""
+    """A model version being served: what is wanted of it. What there is, `inference.deployments` tells.
 
-    privileges: ClassVar[str] = "SELECT, INSERT"
+    What it serves and where never changes (a trigger sees to that), what is wanted does. edition: a restart and every
+    other setting raise it; instances of an earlier one are replaced. base_url, upstream_model, sealed_key: of an upstream.
+    """
+
+    privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
 
     EMBEDDED = "embedded"  # The service that the supervisor starts; its address is in the settings.
+
+    class Kind(models.TextChoices):
+        EMBEDDED = "embedded", pgettext_lazy("kind of deployment", "Built in")
+        MANAGED = "managed", pgettext_lazy("kind of deployment", "On this server")
+        UPSTREAM = "upstream", pgettext_lazy("kind of deployment", "Upstream")
+
+    class Wanted(models.TextChoices):
+        RUNNING = "running", pgettext_lazy("wanted of a deployment", "Running")
+        DRAINED = "drained", pgettext_lazy("wanted of a deployment", "Drained")
+        STOPPED = "stopped", pgettext_lazy("wanted of a deployment", "Stopped")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.SlugField(_("name"), max_length=100, unique=True)
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="deployments")
-    base_url = models.CharField(_("address"), max_length=500, default=EMBEDDED)
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind, default=Kind.UPSTREAM)
+    base_url = models.CharField(_("address"), max_length=500, blank=True)
+    upstream_model = models.CharField(max_length=200, blank=True, default="")
+    sealed_key = models.TextField(blank=True, default="")
     enabled = models.BooleanField(_("enabled"), default=True)
+    wanted = models.CharField(max_length=10, choices=Wanted, default=Wanted.RUNNING)
+    edition = models.PositiveIntegerField(default=1)
+    replicas = models.PositiveSmallIntegerField(default=1)
+    max_context = models.PositiveIntegerField(null=True)
+    kv_memory_mb = models.PositiveIntegerField(default=512)
+    max_running = models.PositiveSmallIntegerField(default=64)
+    speculation = models.BooleanField(default=True)
+    keep_warm = models.BooleanField(default=True)
+    changed = models.DateTimeField(default=clock.now)
+    changed_by = models.CharField(max_length=254, default="Custos")
 
     class Meta:
         verbose_name = _("deployment")
@@ -230,6 +258,11 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def served_id(self) -> str:
+        """What the service that answers calls the model."""
+        return self.upstream_model or self.version.served_id
 
 
 class Route(TenantModel):

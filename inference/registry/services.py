@@ -101,7 +101,12 @@ def _ensure(
         )
         StageChange.objects.create(version=version, number=1, stage=Stage.PRODUCTION, by_label="Custos")
     Deployment.objects.get_or_create(
-        name=deployment, defaults={"version": version, "base_url": Deployment.EMBEDDED}
+        name=deployment,
+        defaults={
+            "version": version,
+            "kind": Deployment.Kind.EMBEDDED,
+            "base_url": Deployment.EMBEDDED,
+        },
     )
 
 

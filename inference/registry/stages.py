@@ -32,7 +32,7 @@ def move(*, by: Operator, version_id: UUID, stage: str, reason: str) -> StageCha
     if stage not in NEXT[now]:
         message = _("The version is “%(stage)s”, from which this is not possible.")
         raise Refused("wrong_state", message % {"stage": Stage(now).label}, "stage")
-    if stage == Stage.ARCHIVED and Deployment.objects.filter(version=version, enabled=True).exists():
+    if stage in (Stage.ARCHIVED, Stage.DRAFT) and _is_deployed(version):
         raise Refused("deployed", _("It is deployed, so people may be using it. End the deployment first."))
     asks = stage == Stage.PRODUCTION and settings.MODELS_FOUR_EYES
     return _add(by, version, stage=Stage(stage), reason=reason, is_proposal=asks)
@@ -55,6 +55,10 @@ def decline(*, by: Operator, version_id: UUID, reason: str) -> StageChange:
     version = version_by_id(version_id)
     _asked(version)
     return _add(by, version, stage=Stage(stage_of(version)), reason=reason)
+
+
+def _is_deployed(version: ModelVersion) -> bool:
+    return version.deployments.filter(enabled=True).exclude(wanted=Deployment.Wanted.STOPPED).exists()
 
 
 def _asked(version: ModelVersion) -> StageChange:
