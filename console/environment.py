@@ -60,6 +60,8 @@ class Environment:
     redis_url: str
     inference_url: str
     inference_precision: str
+    inference_memory_mb: int
+    inference_faults: bool
     models_dir: Path | None
     models_four_eyes: bool
     model_upload_gb: int
@@ -104,6 +106,10 @@ def load() -> Environment:
         redis_url=value("REDIS_URL"),
         inference_url=value("CUSTOS_INFERENCE_URL"),
         inference_precision=_precision(value("CUSTOS_INFERENCE_PRECISION", PRECISIONS[0])),
+        inference_memory_mb=_megabytes(
+            "CUSTOS_INFERENCE_MEMORY_MB", value("CUSTOS_INFERENCE_MEMORY_MB", "0")
+        ),
+        inference_faults=value("CUSTOS_INFERENCE_FAULTS").lower() in {"1", "true", "yes"},
         models_dir=_folder("CUSTOS_MODELS_DIR", value("CUSTOS_MODELS_DIR")),
         models_four_eyes=value("CUSTOS_MODELS_FOUR_EYES").lower() in {"1", "true", "yes"},
         model_upload_gb=_gigabytes("CUSTOS_MODEL_UPLOAD_GB", value("CUSTOS_MODEL_UPLOAD_GB", "50")),
@@ -309,6 +315,12 @@ def _folder(name: str, text: str) -> Path | None:
 def _gigabytes(name: str, text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 100_000:
         raise InvalidSetting(f"{name} is {text!r}; give a whole number of gigabytes")
+    return int(text)
+
+
+def _megabytes(name: str, text: str) -> int:
+    if not text.isdecimal() or int(text) > 100_000_000:
+        raise InvalidSetting(f"{name} is {text!r}; give a whole number of megabytes")
     return int(text)
 
 

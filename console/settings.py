@@ -32,6 +32,11 @@ WITNESS_KEY = ENVIRONMENT.witness_key
 METRICS_TOKEN = environment.secret(VAR_DIR, "metrics_token")
 INFERENCE_TOKEN = environment.inference_token(VAR_DIR)
 INFERENCE_URL = ENVIRONMENT.inference_url
+# What deployed models may take of this machine, 0 for a share of it; whether their failures can be provoked, for tests.
+INFERENCE_MEMORY_MB = ENVIRONMENT.inference_memory_mb
+INFERENCE_FAULTS = ENVIRONMENT.inference_faults
+# From it the tokens of deployed instances are derived, and the key that upstreams' keys are sealed under.
+DEPLOYMENTS_KEY = environment.secret(VAR_DIR, "deployments.key", environment.master_key)
 # Where operators put models to import, if anywhere; and whether two people bring a version into production.
 MODELS_DIR = ENVIRONMENT.models_dir
 MODELS_FOUR_EYES = ENVIRONMENT.models_four_eyes

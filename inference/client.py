@@ -12,6 +12,8 @@ import json
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,7 +27,19 @@ from inference.protocol import ApiError
 # seconds while a request is queued, so a longer silence means the service hangs.
 _TIMEOUT = httpx.Timeout(connect=2.0, read=60.0, write=10.0, pool=2.0)
 _HEALTH_TIMEOUT = httpx.Timeout(2.0)  # Whoever asks about health waits for other parts too.
+# What vLLM and our own service take and OpenAI does not know, whose server refuses what it does not know.
+_BEYOND_OPENAI = {
+    *("ignore_eos", "min_p", "min_tokens", "repetition_penalty", "stop_token_ids", "top_k"),
+}
 _LIMITS = httpx.Limits(max_connections=512, max_keepalive_connections=32)
+
+
+class Software(StrEnum):
+    """What stands on the other side, and so what it understands beside OpenAI's fields."""
+
+    CUSTOS = "custos"
+    VLLM = "vllm"
+    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +161,9 @@ async def close_pool() -> None:
 class InferenceClient:
     """One inference service. Cheap to make: connections are pooled per event loop, not per client."""
 
-    def __init__(self, base_url: str, token: str = "") -> None:
+    def __init__(self, base_url: str, token: str = "", software: Software = Software.CUSTOS) -> None:
         self.base_url = base_url.rstrip("/")
+        self.software = software
         self._token = token
 
     async def stream_chat(
@@ -160,8 +175,8 @@ class InferenceClient:
         Closing the iterator, or cancelling the task that reads it, closes the connection, which
         cancels the generation. Raises the four InferenceError kinds.
         """
-        headers = _headers(request_id, tenant, priority)
-        async with aclosing(self._stream("/v1/chat/completions", request, headers)) as items:
+        headers, body = self._headers(request_id, tenant, priority), self._said(request, tenant)
+        async with aclosing(self._stream("/v1/chat/completions", body, headers)) as items:
             async for item in items:
                 yield item
 
@@ -169,8 +184,8 @@ class InferenceClient:
         self, request: dict[str, Any], *, request_id: str = "", tenant: str = "", priority: int = 0
     ) -> AsyncGenerator[Event, None]:
         """As `stream_chat`, for a CompletionRequest."""
-        headers = _headers(request_id, tenant, priority)
-        async with aclosing(self._stream("/v1/completions", request, headers)) as items:
+        headers, body = self._headers(request_id, tenant, priority), self._said(request, tenant)
+        async with aclosing(self._stream("/v1/completions", body, headers)) as items:
             async for item in items:
                 yield item
 
@@ -178,27 +193,43 @@ class InferenceClient:
         self, request: dict[str, Any], *, request_id: str = "", tenant: str = "", priority: int = 0
     ) -> AsyncGenerator[Event, None]:
         """POST an OpenAI embeddings request; yields one Vectors and one Finished. Otherwise as `stream_chat`."""
-        body = await self._post("/v1/embeddings", request, _headers(request_id, tenant, priority))
+        body = await self._post("/v1/embeddings", request, self._headers(request_id, tenant, priority))
         yield Vectors(body["data"])
         yield Finished({}, _usage(body.get("usage") or {}))
 
     async def tokenize(self, request: dict[str, Any], *, tenant: str = "") -> dict[str, Any]:
         """vLLM's /tokenize. Raises the first three InferenceError kinds."""
-        return await self._post("/tokenize", request, _headers(tenant=tenant))
+        return await self._post("/tokenize", request, self._headers(tenant=tenant))
 
     async def detokenize(self, request: dict[str, Any], *, tenant: str = "") -> dict[str, Any]:
         """vLLM's /detokenize. As `tokenize`."""
-        return await self._post("/detokenize", request, _headers(tenant=tenant))
+        return await self._post("/detokenize", request, self._headers(tenant=tenant))
 
     async def health(self) -> dict[str, Any]:
-        """The service's /health; also answered while loading. Raises InferenceUnavailable."""
+        """The service's /health; also answered while loading. Of vLLM, which says nothing, {}.
+
+        Raises InferenceUnavailable.
+        """
         response = await self._get("/health")
         if response.status_code not in (200, 503):
             raise InferenceUnavailable(f"/health answered {response.status_code}.")
-        try:
-            return response.json()
-        except ValueError:
-            raise InferenceUnavailable("/health did not answer with JSON.") from None
+        if response.status_code == 200 and not response.content and self.software != Software.CUSTOS:
+            return {}
+        found = _json_or_none(response.text)
+        if not isinstance(found, dict):
+            raise InferenceUnavailable("/health did not answer with JSON.")
+        return found
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The entries of /v1/models. Raises InferenceUnavailable."""
+        response = await self._get("/v1/models")
+        if response.status_code != 200:
+            raise InferenceUnavailable(f"/v1/models answered {response.status_code}.")
+        found = _json_or_none(response.text)
+        listed = found.get("data") if isinstance(found, dict) else None
+        if not isinstance(listed, list):
+            raise InferenceUnavailable("/v1/models did not answer with a list of models.")
+        return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
 
     async def metrics_text(self) -> str:
         """The service's metrics in Prometheus text format. Raises InferenceUnavailable."""
@@ -248,6 +279,21 @@ class InferenceClient:
                 raise _refusal(exchange.response)
             yield exchange
 
+    def _said(self, request: dict[str, Any], tenant: str) -> dict[str, Any]:
+        """What of a request the other side understands; vLLM also, whose prompts may share cached prefixes."""
+        if self.software == Software.VLLM and tenant:
+            return {**request, "cache_salt": sha256(f"custos tenant {tenant}".encode()).hexdigest()}
+        if self.software == Software.OTHER:
+            return {name: value for name, value in request.items() if name not in _BEYOND_OPENAI}
+        return request
+
+    def _headers(self, request_id: str = "", tenant: str = "", priority: int = 0) -> dict[str, str]:
+        """What is told beside the body. Whose request it is, no server but our own is told."""
+        said = {"X-Request-Id": request_id}
+        if self.software == Software.CUSTOS:
+            said |= {"X-Custos-Tenant": tenant, "X-Custos-Priority": str(priority or "")}
+        return {name: value for name, value in said.items() if value}
+
     def _authorised(self, headers: dict[str, str]) -> dict[str, str]:
         return {**headers, "Authorization": f"Bearer {self._token}"} if self._token else headers
 
@@ -269,12 +315,6 @@ class InferenceClient:
 
 def _unavailable(error: httpx.TransportError) -> InferenceUnavailable:
     return InferenceUnavailable(f"The inference service does not answer: {error!r}.")
-
-
-def _headers(request_id: str = "", tenant: str = "", priority: int = 0) -> dict[str, str]:
-    """What our own service reads beside the body; others ignore it."""
-    said = {"X-Request-Id": request_id, "X-Custos-Tenant": tenant, "X-Custos-Priority": str(priority or "")}
-    return {name: value for name, value in said.items() if value}
 
 
 def _refusal(response: httpx.Response) -> InferenceError:

@@ -49,7 +49,7 @@ def inference(env: Environment, *, port: int, token: str) -> Process:
 
 
 def application(env: Environment, addresses: Addresses, *, token: str) -> list[Process]:
-    """Web, beat, worker, monitor and, unless it is elsewhere, the witness, in the order in which they stop."""
+    """Web, beat, worker, monitor, deployments and, unless it is elsewhere, the witness, in the order in which they stop."""
     shared = {
         **{name: value for name, value in os.environ.items() if name != DEMO_PASSWORD},
         **addresses.variables(env),
@@ -71,6 +71,13 @@ def application(env: Environment, addresses: Addresses, *, token: str) -> list[P
         Process(name="worker", argv=(*celery, *worker, "--loglevel", "WARNING"), env=shared),
         # Beside the worker: whoever watches it must not stop with it.
         Process(name="monitor", argv=(sys.executable, "manage.py", "monitor"), env=shared),
+        # It ends its own children, which are model servers, and waits for that.
+        Process(
+            name="deployments",
+            argv=(sys.executable, "manage.py", "deployments", "run"),
+            env=shared,
+            stop_seconds=15.0,
+        ),
         *([] if env.witness_url else [witness(env)]),
     ]
 

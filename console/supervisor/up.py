@@ -315,7 +315,7 @@ class Supervisor:
     async def _stop(self) -> None:
         """Web first, so that answers under way are closed while the rest still works; the database last."""
         children = {child.name: child for child in self._children}
-        for group in (("web", "beat", "monitor"), ("worker", "inference"), ("witness",)):
+        for group in (("web", "beat", "monitor"), ("worker", "inference", "deployments"), ("witness",)):
             await asyncio.gather(*(children[name].stop() for name in group if name in children))
         for server in sorted(self._servers, key=lambda server: server.name == "database"):
             await server.stop()

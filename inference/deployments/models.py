@@ -38,6 +38,7 @@ class Instance(models.Model):
     state = models.CharField(max_length=10, choices=State, default=State.STARTING)
     address = models.CharField(max_length=500)
     pid = models.PositiveIntegerField(null=True)
+    software = models.CharField(max_length=10, blank=True)
     memory_mb = models.PositiveIntegerField(default=0)
     started = models.DateTimeField(default=clock.now)
     ended = models.DateTimeField(null=True)
@@ -58,6 +59,9 @@ class Instance(models.Model):
 
     def __str__(self) -> str:
         return f"{self.deployment_id} {self.number}"
+
+
+ENDED = (Instance.State.STOPPED, Instance.State.FAILED)
 
 
 class Condition(models.Model):

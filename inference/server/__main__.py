@@ -60,6 +60,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-context", type=_positive, help="tokens; default: what the model has")
     parser.add_argument("--threads", type=_positive, help="torch threads; default: one per core")
     parser.add_argument("--embedder", choices=EMBEDDERS, default="minilm", help="for /v1/embeddings")
+    parser.add_argument("--faults", action="store_true", help="POST /faults makes it fail, for tests")
     return parser.parse_args(arguments)
 
 
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     )
     config = uvicorn.Config(
-        create_app(service, os.environ.get("CUSTOS_INFERENCE_TOKEN", "")),
+        create_app(service, os.environ.get("CUSTOS_INFERENCE_TOKEN", ""), faults=options.faults),
         host=options.host,
         port=options.port,
         access_log=False,

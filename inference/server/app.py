@@ -32,6 +32,7 @@ from inference.protocol import (
 )
 from inference.protocol_text import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
 from inference.server.answers import Answer, AnswerResponse, error_response, to_api_error
+from inference.server.faults import Faults
 from inference.server.metrics import outcome_of
 from inference.server.requests import Wire, needs_grammar, plan
 from inference.server.service import Service
@@ -47,8 +48,12 @@ _GRAMMAR_THREADS = ThreadPoolExecutor(2, thread_name_prefix="grammar")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(service: Service, token: str = "") -> Starlette:
-    """The ASGI application. With a `token`, all but /health need it as a bearer token."""
+def create_app(service: Service, token: str = "", *, faults: bool = False) -> Starlette:
+    """The ASGI application. With a `token`, all but /health need it as a bearer token.
+
+    faults: POST /faults makes chats and completions fail or wait, for tests.
+    """
+    provoked = Faults()
 
     async def health(request: Request) -> Response:
         body = service.health()
@@ -68,9 +73,11 @@ def create_app(service: Service, token: str = "") -> Starlette:
         raise model_not_found(name)
 
     async def chat(request: Request) -> Response:
+        await provoked.strike()
         return await _generate(service, request, ChatCompletionRequest)
 
     async def completions(request: Request) -> Response:
+        await provoked.strike()
         return await _generate(service, request, CompletionRequest)
 
     async def embeddings(request: Request) -> Response:
@@ -87,6 +94,10 @@ def create_app(service: Service, token: str = "") -> Starlette:
         service.ready()
         wire = parse_request(DetokenizeRequest, await _read_body(request))
         return JSONResponse(await asyncio.to_thread(detokenize, service, wire))
+
+    async def provoke(request: Request) -> Response:
+        provoked.set(await _read_body(request))
+        return JSONResponse(provoked.described())
 
     def guarded(handler: Handler) -> Handler:
         async def check(request: Request) -> Response:
@@ -105,6 +116,7 @@ def create_app(service: Service, token: str = "") -> Starlette:
             Route("/v1/completions", guarded(completions), methods=["POST"]),
             Route("/v1/embeddings", guarded(embeddings), methods=["POST"]),
             *(Route(f"{prefix}/tokenize", guarded(tokens), methods=["POST"]) for prefix in ("", "/v1")),
+            *([Route("/faults", guarded(provoke), methods=["POST"])] if faults else []),
             *(Route(f"{prefix}/detokenize", guarded(text), methods=["POST"]) for prefix in ("", "/v1")),
         ],
         exception_handlers={

@@ -64,6 +64,7 @@ class Migration(migrations.Migration):
                 ),
                 ("address", models.CharField(max_length=500)),
                 ("pid", models.PositiveIntegerField(null=True)),
+                ("software", models.CharField(blank=True, max_length=10)),
                 ("memory_mb", models.PositiveIntegerField(default=0)),
                 ("started", models.DateTimeField(default=tenants.clock.now)),
                 ("ended", models.DateTimeField(null=True)),
