@@ -6,6 +6,7 @@ canonical metadata is JSON with sorted keys, no spaces, UTF-8, times in UTC with
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -55,6 +56,9 @@ COMPLETION_FIELDS = (
 )
 
 
+_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
 def ciphertexts(*, day: date, request_id: UUID) -> tuple[int, int, bytes]:
     """(chunks, bytes of output text, SHA-256 over all ciphertexts in order) of a record, inside the tenant's scope."""
     with connection.cursor() as cursor:
@@ -65,25 +69,43 @@ def ciphertexts(*, day: date, request_id: UUID) -> tuple[int, int, bytes]:
 
 def digest(record: AuditRecord, completion: AuditCompletion) -> bytes:
     """The leaf's SHA-256, 32 bytes; needs no content, only the two rows' plain columns and the ciphertext digest."""
-    data = canonical(metadata(record, completion)) + bytes(completion.ciphertext_digest)
-    return hashlib.sha256(b"\x00" + data).digest()
+    return _hash(metadata(record, completion), bytes(completion.ciphertext_digest))
+
+
+def digest_of(record: Mapping[str, Any], completion: Mapping[str, Any]) -> bytes:
+    """As `digest`, of rows as they are read and written: columns by name."""
+    return _hash(_said(record, completion), completion["ciphertext_digest"])
 
 
 def metadata(record: AuditRecord, completion: AuditCompletion) -> dict[str, Any]:
     """What a leaf says of a record beside its ciphertext, ready for JSON."""
+    return _said(
+        {name: getattr(record, name) for name in ("schema", *FIELDS[record.schema])},
+        {name: getattr(completion, name) for name in COMPLETION_FIELDS},
+    )
+
+
+def _said(record: Mapping[str, Any], completion: Mapping[str, Any]) -> dict[str, Any]:
+    schema = record["schema"]
     return {
-        "schema": record.schema,
-        "record": {name: _plain(getattr(record, name)) for name in FIELDS[record.schema]},
-        "completion": {name: _plain(getattr(completion, name)) for name in COMPLETION_FIELDS},
+        "schema": schema,
+        "record": {name: _plain(record[name]) for name in FIELDS[schema]},
+        "completion": {name: _plain(completion[name]) for name in COMPLETION_FIELDS},
     }
+
+
+def _hash(said: Mapping[str, Any], ciphertext_digest: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + canonical(said) + ciphertext_digest).digest()
 
 
 def canonical(value: Any) -> bytes:
     """JSON as leaves have it: sorted keys, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _json(value).encode()
 
 
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):  # Most are.
+        return value
     match value:
         case UUID():
             return str(value)

@@ -5,33 +5,37 @@
                                              (more than the text of one answer: text in the form of audit.output)
     complete(handle, status=…, …)            once; a second call returns the first one's result
 
-Each of the three is committed when the call returns; calls of several threads share a transaction (audit.commits).
-Functions are synchronous; asynchronous code awaits them through `tenants.database.in_database`.
+Each of the three is committed when the call returns; calls that are made at once share a transaction (audit.commits).
+Asynchronous code awaits `aappend` and `acomplete`, which are otherwise the same, and `begin`, which may seal a long
+input, through `tenants.database.in_database`.
 """
 
+import asyncio
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import Error, IntegrityError, InterfaceError, OperationalError, connection
 from django.utils.translation import gettext as _
 
 from audit import leaf, metrics, partitions
-from audit.commits import Commits
+from audit.commits import Commits, TaskCommits
 from audit.models import AuditChunk, AuditCompletion, AuditModel, AuditRecord, Status
-from tenants import envelope
+from tenants import clock, envelope
 from tenants.access import Actor
+from tenants.database import in_database
 from tenants.ids import day_of, time_of, uuid7
-from tenants.scope import tenant_scope
+from tenants.scope import Journeys, brief_scope, tenant_scope
 
 GENERATION = "generation"
 EMBEDDING = "embedding"
@@ -138,9 +142,8 @@ def begin(
     user wrote.
     """
     handle = Handle(actor.tenant_id, request_id or uuid7())
-
-    def intent() -> AuditRecord:
-        return _intent(
+    with _recording("begin", handle):
+        intent = _intent(
             handle,
             actor,
             kind=kind,
@@ -157,9 +160,7 @@ def begin(
             conversation_id=conversation_id,
             client_address=client_address,
         )
-
-    with _recording("begin", handle):
-        _committed(_Write(handle, intent))
+        _committed(_Write(handle, AuditRecord, intent))
     return handle
 
 
@@ -168,22 +169,21 @@ def append(handle: Handle, *, seq: int, text: str) -> bytes:
 
     Raises AuditUnavailable (AuditRefused when the record is closed or `seq` is out of order): deliver nothing then.
     """
-    plaintext = text.encode(errors="surrogatepass")
-
-    def chunk() -> AuditChunk:
-        return AuditChunk(
-            tenant_id=handle.tenant_id,
-            day=handle.day,
-            request_id=handle.request_id,
-            seq=seq,
-            size=len(plaintext),
-            sealed=_seal(handle, field="output", sequence=seq, plaintext=plaintext),
-        )
-
     with _recording("append", handle):
-        row = _committed(_Write(handle, chunk))
-    assert isinstance(row, AuditChunk)
-    return bytes(row.sealed)
+        chunk = _chunk(handle, seq, text)
+        _committed(_Write(handle, AuditChunk, chunk))
+    return chunk["sealed"]
+
+
+async def aappend(handle: Handle, *, seq: int, text: str) -> bytes:
+    """As `append`."""
+    with _recording("append", handle, joins=True):
+        try:
+            chunk = _chunk(handle, seq, text)
+        except SynchronousOnlyOperation:  # The day's key is not at hand: it has to be fetched.
+            chunk = await in_database(_chunk, handle, seq, text)
+        await _acommitted(_Write(handle, AuditChunk, chunk))
+    return chunk["sealed"]
 
 
 def complete(
@@ -199,18 +199,27 @@ def complete(
 
     Raises AuditUnavailable; calling again is safe, and the reaper closes what nobody closed.
     """
-    ending = partial(
-        _completion,
-        status=status,
-        finish_reason=finish_reason,
-        usage=usage,
-        timings=timings,
-        error_code=error_code,
-    )
+    ending = _Ending(handle, status, finish_reason, usage, timings, error_code)
     with _recording("complete", handle):
-        completion = _committed(_Ending(handle, ending))
-    assert isinstance(completion, AuditCompletion)
-    return completion
+        written = _committed(ending)
+        if written is not None:
+            return AuditCompletion(**written)
+        with tenant_scope(handle.tenant_id):
+            return AuditCompletion.objects.get(day=handle.day, request_id=handle.request_id)
+
+
+async def acomplete(
+    handle: Handle,
+    *,
+    status: str,
+    finish_reason: str = "",
+    usage: Usage | None = None,
+    timings: Timings = Timings(),
+    error_code: str = "",
+) -> None:
+    """As `complete`, for whoever does not ask what the first completion was."""
+    with _recording("complete", handle, joins=True):
+        await _acommitted(_Ending(handle, status, finish_reason, usage, timings, error_code))
 
 
 def record_event(
@@ -246,25 +255,41 @@ def record_event(
                 confined_to=confined_to,
                 client_address=client_address,
             )
-            _insert([intent])
-            _insert([_completion(handle, _start_closing([handle])[0], status=status, error_code=error_code)])
+            journeys = Journeys()
+            journeys.tell(*_insertion(AuditRecord, [intent]))
+            (closing,) = _start_closing(journeys, [handle])
+            ending = _completion(_Ending(handle, status, error_code=error_code), closing)
+            journeys.ask(*_insertion(AuditCompletion, [ending]))
     return handle
 
 
-def unseal_chunk(handle: Handle, seq: int, sealed: bytes) -> str:
-    """What `append` was given as text for `seq`. Raises envelope.Tampered or envelope.KeyDestroyed."""
-    with tenant_scope(handle.tenant_id):
-        return open_output(handle, seq=seq, sealed=sealed)
+class Opener:
+    """Opens what one record says. Each may raise envelope.Tampered; making it, KeyDestroyed and KeysUnavailable."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle, self._cipher = handle, _cipher(handle)
+
+    def json(self, field: str, sealed: bytes | memoryview) -> Any:
+        """The value of the sealed `input`, `parameters` or `context`."""
+        return json.loads(self._open(field, 0, sealed))
+
+    def output(self, seq: int, sealed: bytes | memoryview) -> str:
+        """What `append` was given as text for `seq`."""
+        return self._open("output", seq, sealed)
+
+    def _open(self, field: str, sequence: int, sealed: bytes | memoryview) -> str:
+        opened = self._cipher.open(bytes(sealed), associated(self._handle, field, sequence))
+        return opened.decode(errors="surrogatepass")
 
 
 def open_output(handle: Handle, *, seq: int, sealed: bytes | memoryview) -> str:
-    """As unseal_chunk, for code that is inside the tenant's scope already."""
-    return _open(handle, field="output", sequence=seq, sealed=sealed).decode(errors="surrogatepass")
+    """One piece by itself; see Opener."""
+    return Opener(handle).output(seq, sealed)
 
 
 def open_json(handle: Handle, *, field: str, sealed: bytes | memoryview) -> Any:
-    """The value of a record's sealed `input`, `parameters` or `context`, inside the tenant's scope."""
-    return json.loads(_open(handle, field=field, sequence=0, sealed=sealed).decode(errors="surrogatepass"))
+    """One value by itself; see Opener."""
+    return Opener(handle).json(field, sealed)
 
 
 @contextmanager
@@ -299,23 +324,28 @@ def _inside_transaction() -> bool:
     return bool(connection.atomic_blocks) and not connection.atomic_blocks[-1]._from_testcase  # type: ignore[attr-defined]
 
 
+# A row that is to be inserted, or was: columns by name.
+_Row = dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class _Closing:
-    """What is there of a record that is to be closed; `record` is the intent without content, None: there is none."""
+    """What is there of a record that is to be closed; `intent` is its row without content, None: there is none."""
 
     is_closed: bool
     chunk_count: int
     output_bytes: int
     ciphertext_digest: bytes
-    record: AuditRecord | None
+    intent: _Row | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """A row to be made and inserted, within the tenant's scope."""
+    """A row to be inserted."""
 
     handle: Handle
-    row: Callable[[], AuditModel]
+    model: type[AuditModel]
+    row: _Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,13 +353,18 @@ class _Ending:
     """A record to be closed, unless it is."""
 
     handle: Handle
-    row: Callable[[Handle, _Closing], AuditCompletion]
+    status: str
+    finish_reason: str = ""
+    usage: Usage | None = None
+    timings: Timings = Timings()
+    error_code: str = ""
 
 
-def _commit(writes: Sequence[_Write | _Ending]) -> Sequence[AuditModel | BaseException]:
-    """All in one transaction; where one of them is refused, each in its own. Comes back what was inserted.
+def _commit(writes: Sequence[_Write | _Ending]) -> Sequence[_Row | BaseException | None]:
+    """All in one transaction; where one of them is refused, each in its own.
 
-    Raises OperationalError and InterfaceError for all of them: the database is away, or it is not known what it did.
+    Comes back what was inserted; None: the record was closed before. Raises OperationalError and InterfaceError for all
+    of them: the database is away, or it is not known what it did.
     """
     try:
         return _together(writes)
@@ -341,50 +376,57 @@ def _commit(writes: Sequence[_Write | _Ending]) -> Sequence[AuditModel | BaseExc
     return [_alone(each) for each in writes]
 
 
-def _alone(write: _Write | _Ending) -> AuditModel | BaseException:
+def _alone(write: _Write | _Ending) -> _Row | BaseException | None:
     try:
         return _together([write])[0]
     except Exception as error:
         return error
 
 
-def _together(writes: Sequence[_Write | _Ending]) -> Sequence[AuditModel]:
+def _together(writes: Sequence[_Write | _Ending]) -> Sequence[_Row | None]:
     for day in {each.handle.day for each in writes}:
         partitions.ensure(day)
-    with tenant_scope(writes[0].handle.tenant_id):
-        # Everybody locks in the same order.
-        endings = sorted(
-            (each for each in writes if isinstance(each, _Ending)), key=lambda each: each.handle.request_id
-        )
-        closings = dict(
-            zip(
-                (each.handle.request_id for each in endings),
-                _start_closing([each.handle for each in endings]),
-                strict=True,
-            )
-        )
-        rows, new = [], []
-        for each in writes:
-            if isinstance(each, _Write):
-                rows.append(each.row())
-            elif (closing := closings[each.handle.request_id]).is_closed:
-                rows.append(
-                    AuditCompletion.objects.get(day=each.handle.day, request_id=each.handle.request_id)
-                )
-                continue
-            else:
-                rows.append(each.row(each.handle, closing))
-            new.append(rows[-1])
+    # Everybody locks in the same order.
+    closing = sorted(
+        (each.handle for each in writes if isinstance(each, _Ending)), key=lambda each: each.request_id
+    )
+    with brief_scope(writes[0].handle.tenant_id) as journeys:
+        closings = dict(zip(closing, _start_closing(journeys, closing), strict=True))
+        rows = [
+            each.row if isinstance(each, _Write) else _ended(each, closings[each.handle]) for each in writes
+        ]
         for model in (AuditRecord, AuditChunk, AuditCompletion):
-            _insert([row for row in new if isinstance(row, model)])
+            new = [
+                row
+                for each, row in zip(writes, rows, strict=True)
+                if row is not None and (each.model if isinstance(each, _Write) else AuditCompletion) is model
+            ]
+            if new:
+                journeys.tell(*_insertion(model, new))
     return rows
 
 
-_commits: Commits[_Write | _Ending, AuditModel] = Commits(_commit)
+def _ended(ending: _Ending, closing: _Closing) -> _Row | None:
+    return None if closing.is_closed else _completion(ending, closing)
 
 
-def _committed(write: _Write | _Ending) -> AuditModel:
+_commits: Commits[_Write | _Ending, _Row | None] = Commits(_commit)
+
+
+def _committed(write: _Write | _Ending) -> _Row | None:
     return _commits.run(write, together=write.handle.tenant_id, alone=write.handle.request_id)
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, TaskCommits[_Write | _Ending, _Row | None]] = (
+    WeakKeyDictionary()
+)
+
+
+async def _acommitted(write: _Write | _Ending) -> _Row | None:
+    loop = asyncio.get_running_loop()
+    if loop not in _of_loop:
+        _of_loop[loop] = TaskCommits(_commit)
+    return await _of_loop[loop].run(write, together=write.handle.tenant_id, alone=write.handle.request_id)
 
 
 def _intent(
@@ -406,104 +448,113 @@ def _intent(
     conversation_id: UUID | None = None,
     subject_id: UUID | None = None,
     confined_to: UUID | None = None,
-) -> AuditRecord:
-    return AuditRecord(
-        tenant_id=handle.tenant_id,
-        day=handle.day,
-        id=handle.request_id,
-        kind=kind,
-        channel=channel,
-        user_id=actor.user_id,
-        user_label=actor.label,
-        api_key_id=actor.api_key_id,
-        session_ref=_fingerprint(actor.session_ref),
-        model=model,
-        model_version=model_version,
-        adapter=adapter,
-        deployment=deployment,
-        route=route,
-        route_reason=route_reason,
-        client_address=client_address,
-        conversation_id=conversation_id,
-        subject_id=subject_id,
-        confined_to=confined_to,
-        created=time_of(handle.request_id),
-        schema=leaf.SCHEMA,
-        input=_seal(handle, field="input", sequence=0, plaintext=_json(input)),
-        parameters=_seal(handle, field="parameters", sequence=0, plaintext=_json(parameters or {})),
-        context=_seal(handle, field="context", sequence=0, plaintext=_json(context)) if context else None,
-    )
+) -> _Row:
+    cipher = _cipher(handle, create=True)
+
+    def sealed(field: str, value: Any) -> bytes:
+        return cipher.seal(_json(value), associated(handle, field, 0))
+
+    return {
+        "tenant_id": handle.tenant_id,
+        "day": handle.day,
+        "id": handle.request_id,
+        "kind": kind,
+        "channel": channel,
+        "user_id": actor.user_id,
+        "user_label": actor.label,
+        "api_key_id": actor.api_key_id,
+        "session_ref": _fingerprint(actor.session_ref),
+        "model": model,
+        "model_version": model_version,
+        "adapter": adapter,
+        "deployment": deployment,
+        "route": route,
+        "route_reason": route_reason,
+        "client_address": client_address,
+        "conversation_id": conversation_id,
+        "subject_id": subject_id,
+        "confined_to": confined_to,
+        "created": time_of(handle.request_id),
+        "schema": leaf.SCHEMA,
+        "input": sealed("input", input),
+        "parameters": sealed("parameters", parameters or {}),
+        "context": sealed("context", context) if context else None,
+    }
 
 
-def _completion(
-    handle: Handle,
-    closing: _Closing,
-    *,
-    status: str,
-    finish_reason: str = "",
-    usage: Usage | None = None,
-    timings: Timings = Timings(),
-    error_code: str = "",
-) -> AuditCompletion:
-    if closing.record is None:
+def _chunk(handle: Handle, seq: int, text: str) -> _Row:
+    plaintext = text.encode(errors="surrogatepass")
+    return {
+        "tenant_id": handle.tenant_id,
+        "day": handle.day,
+        "request_id": handle.request_id,
+        "seq": seq,
+        "size": len(plaintext),
+        "sealed": _cipher(handle, create=True).seal(plaintext, associated(handle, "output", seq)),
+        "created": clock.now(),
+    }
+
+
+def _completion(ending: _Ending, closing: _Closing) -> _Row:
+    handle, usage, timings = ending.handle, ending.usage, ending.timings
+    if closing.intent is None:
         raise IntegrityError(f"no record {handle.request_id} to close")
-    completion = AuditCompletion(
-        tenant_id=handle.tenant_id,
-        day=handle.day,
-        request_id=handle.request_id,
-        status=Status(status).value,
-        finish_reason=finish_reason,
-        error_code=error_code,
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        completion_tokens=usage.completion_tokens if usage else None,
-        cached_tokens=usage.cached_tokens if usage else None,
-        queue_ms=_whole(timings.queue_ms),
-        ttft_ms=_whole(timings.ttft_ms),
-        total_ms=_whole(timings.total_ms),
-        itl_p50_ms=_finite(timings.itl_p50_ms),
-        chunk_count=closing.chunk_count,
-        output_bytes=closing.output_bytes,
-        ciphertext_digest=closing.ciphertext_digest,
-    )
-    completion.leaf_digest = leaf.digest(closing.record, completion)
-    return completion
+    row = {
+        "tenant_id": handle.tenant_id,
+        "day": handle.day,
+        "request_id": handle.request_id,
+        "status": Status(ending.status).value,
+        "finish_reason": ending.finish_reason,
+        "error_code": ending.error_code,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "cached_tokens": usage.cached_tokens if usage else None,
+        "queue_ms": _whole(timings.queue_ms),
+        "ttft_ms": _whole(timings.ttft_ms),
+        "total_ms": _whole(timings.total_ms),
+        "itl_p50_ms": _finite(timings.itl_p50_ms),
+        "chunk_count": closing.chunk_count,
+        "output_bytes": closing.output_bytes,
+        "ciphertext_digest": closing.ciphertext_digest,
+        "created": clock.now(),
+    }
+    return row | {"leaf_digest": leaf.digest_of(closing.intent, row)}
 
 
-def _start_closing(handles: Sequence[Handle]) -> list[_Closing]:
+def _start_closing(journeys: Journeys, handles: Sequence[Handle]) -> list[_Closing]:
     """Of each record, in one query. Until the end of the transaction nobody else appends to them or closes them."""
     if not handles:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT is_closed, chunk_count, output_bytes, digest, "
-            f"{', '.join(leaf.RECORD_FIELDS)} FROM audit_start_closing(%s::date[], %s::uuid[])",
-            [[each.day for each in handles], [each.request_id for each in handles]],
-        )
-        found = cursor.fetchall()
+    found = journeys.ask(
+        _START_CLOSING, [[each.day for each in handles], [each.request_id for each in handles]]
+    )
     closings = []
     for is_closed, chunk_count, output_bytes, digest, *values in found:
-        fields = dict(zip(leaf.RECORD_FIELDS, values, strict=True))
-        record = AuditRecord(**fields) if fields["id"] else None
-        closings.append(_Closing(is_closed, chunk_count, output_bytes, bytes(digest or b""), record))
+        intent = dict(zip(leaf.RECORD_FIELDS, values, strict=True))
+        is_there = intent["id"] is not None
+        closings.append(
+            _Closing(is_closed, chunk_count, output_bytes, bytes(digest or b""), intent if is_there else None)
+        )
     return closings
 
 
-def _insert(rows: Sequence[AuditModel]) -> None:
-    """Insert new rows of one table, as JSON in one parameter: making SQL of a hundred values costs more than storing them.
+_START_CLOSING = (
+    f"SELECT is_closed, chunk_count, output_bytes, digest, {', '.join(leaf.RECORD_FIELDS)} "
+    "FROM audit_start_closing(%s::date[], %s::uuid[])"
+)
 
-    These models have neither signals nor parents that save() would see to.
+
+def _insertion(model: type[AuditModel], rows: Sequence[_Row]) -> tuple[str, list[str]]:
+    """The statement that inserts rows of one table, and its parameter: all of them as JSON.
+
+    Making SQL of a hundred values costs more than storing them. These models have neither signals nor parents that
+    save() would see to.
     """
-    if not rows:
-        return
-    table = rows[0]._meta.db_table
-    columns = [field.attname for field in rows[0]._meta.local_concrete_fields]
-    values = [{column: getattr(row, column) for column in columns} for row in rows]
-    names = ", ".join(columns)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {table} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{table}, %s)",
-            [json.dumps(values, default=_in_json)],
-        )
+    table, names = model._meta.db_table, ", ".join(rows[0])
+    statement = (
+        f"INSERT INTO {table} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{table}, %s)"
+    )
+    return statement, [_rows_as_json(rows)]
 
 
 def _in_json(value: Any) -> str:
@@ -511,25 +562,14 @@ def _in_json(value: Any) -> str:
     return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
-def _seal(handle: Handle, *, field: str, sequence: int, plaintext: bytes) -> bytes:
-    return envelope.seal(
-        tenant_id=handle.tenant_id,
-        purpose=handle.keeping,
-        day=handle.day,
-        plaintext=plaintext,
-        aad=associated(handle, field, sequence),
-        record=handle.request_id,
-    )
+_rows_as_json = json.JSONEncoder(default=_in_json, separators=(",", ":")).encode
+# surrogatepass, below: JSON may carry lone surrogates, and what was sent must be recorded as it was sent.
+_as_sent = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def _open(handle: Handle, *, field: str, sequence: int, sealed: bytes | memoryview) -> bytes:
-    return envelope.open_sealed(
-        tenant_id=handle.tenant_id,
-        purpose=handle.keeping,
-        day=handle.day,
-        sealed=bytes(sealed),
-        aad=associated(handle, field, sequence),
-        record=handle.request_id,
+def _cipher(handle: Handle, *, create: bool = False) -> envelope.RecordCipher:
+    return envelope.record_cipher(
+        handle.tenant_id, handle.keeping, handle.day, handle.request_id, create=create
     )
 
 
@@ -546,8 +586,7 @@ def _context(
 
 
 def _json(value: Any) -> bytes:
-    # surrogatepass: JSON may carry lone surrogates, and what was sent must be recorded as it was sent.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+    return _as_sent(value).encode(errors="surrogatepass")
 
 
 def _fingerprint(session_ref: str) -> str:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from audit import leaf, output, secrecy
 from audit.models import AuditChunk, AuditCompletion, AuditRecord
 from audit.output import Part
-from audit.record import READINGS, REQUESTS, Handle, handle_of, open_json, open_output, record_event
+from audit.record import READINGS, REQUESTS, Handle, Opener, handle_of, open_json, record_event
 from tenants import envelope, groups
 from tenants.access import Actor, NotVisible, require
 from tenants.ids import day_of
@@ -391,15 +391,16 @@ def _content(
     try:
         if completion is not None and not _is_intact(record, completion):
             raise envelope.Tampered("the record is not what was recorded")
-        context = open_json(handle, field="context", sealed=record.context) if record.context else {}
+        opener = Opener(handle)
+        context = opener.json("context", record.context) if record.context else {}
         return RecordView(
             summary=summary,
             state=State.INTACT,
             passages=context.get("passages", []),
             attachments=context.get("attachments", []),
-            input=open_json(handle, field="input", sealed=record.input),
-            parameters=open_json(handle, field="parameters", sealed=record.parameters),
-            output=_output(handle, chunks),
+            input=opener.json("input", record.input),
+            parameters=opener.json("parameters", record.parameters),
+            output=_output(opener, chunks),
             history=history,
         )
     except envelope.Tampered:
@@ -416,8 +417,8 @@ def _is_intact(record: AuditRecord, completion: AuditCompletion) -> bool:
     ) and leaf.digest(record, completion) == bytes(completion.leaf_digest)
 
 
-def _output(handle: Handle, chunks: Iterable[AuditChunk]) -> list[Part]:
-    pieces = (open_output(handle, seq=chunk.seq, sealed=chunk.sealed) for chunk in chunks)
+def _output(opener: Opener, chunks: Iterable[AuditChunk]) -> list[Part]:
+    pieces = (opener.output(chunk.seq, chunk.sealed) for chunk in chunks)
     return output.joined(part for piece in pieces for part in output.decode(piece))
 
 

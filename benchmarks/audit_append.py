@@ -3,20 +3,20 @@
     python -m benchmarks.audit_append [--seconds 5] [--writers 1x1 1x4 1x16 2x16]
 
 Starts a PostgreSQL of its own with Custos's settings (fsync on) in a temporary folder, and writers: "2x16" is two
-processes that record sixteen answers at once each, from threads, as a web process does (tenants.database). Each record
-is begun, given one chunk of 200 bytes and completed: three durable steps. Goal, on 2 cores: append p99 ≤ 5 ms, and
+processes that record sixteen answers at once each, from tasks of one event loop, as a web process does. Each record is
+begun, given one chunk of 200 bytes and completed: three durable steps. Goal, on 2 cores: append p99 ≤ 5 ms, and
 1,000 records a second. The last two columns are the processor time of one record, in the writers and in PostgreSQL:
 unlike the others, they mean something on a machine that is busy with other things.
 """
 
 import argparse
+import asyncio
 import multiprocessing
 import os
 import secrets
 import shutil
 import statistics
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from itertools import pairwise
@@ -45,7 +45,7 @@ def main() -> None:
         type=_writers,
         nargs="+",
         default=[(1, 1), (1, 4), (1, 16), (2, 16)],
-        help="processes x threads in each",
+        help="processes x tasks in each",
     )
     options = arguments.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="custos-bench-"))
@@ -101,12 +101,12 @@ def _writers(told: str) -> tuple[int, int]:
 
 
 def _measure(tenant_id: UUID, postmaster: int, shape: tuple[int, int], seconds: float) -> Samples:
-    processes, threads = shape
+    processes, tasks = shape
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(processes + 1)
     results: multiprocessing.Queue[Samples] = context.Queue()
     writers = [
-        context.Process(target=_write, args=(tenant_id, threads, seconds, ready, results))
+        context.Process(target=_write, args=(tenant_id, tasks, seconds, ready, results))
         for _ in range(processes)
     ]
     for writer in writers:
@@ -124,7 +124,7 @@ def _measure(tenant_id: UUID, postmaster: int, shape: tuple[int, int], seconds: 
 
 
 def _write(
-    tenant_id: UUID, threads: int, seconds: float, ready: Barrier, results: "multiprocessing.Queue[Samples]"
+    tenant_id: UUID, tasks: int, seconds: float, ready: Barrier, results: "multiprocessing.Queue[Samples]"
 ) -> None:
     """One process: records until the time is over, and reports how long each call took."""
     import django
@@ -140,37 +140,28 @@ def _write(
         role="api key",
         permissions=frozenset(),
     )
-    warm = threading.Barrier(threads + 1)
-    done = threading.Barrier(threads + 1)
+    results.put(asyncio.run(_record_all(actor, tasks, seconds, ready)))
+    ready.wait()  # Sessions end with their threads, and their time with them.
+
+
+async def _record_all(actor: object, tasks: int, seconds: float, ready: Barrier) -> Samples:
     samples: Samples = {name: [] for name in OPERATIONS}
-    end = 0.0
 
-    def record_until_the_end() -> None:
-        for _ in range(WARM_UP_RECORDS // threads + 1):
-            _record(actor)
-        warm.wait()
-        warm.wait()
+    async def record_until(end: float) -> None:
         while time.perf_counter() < end:
-            for name, taken in zip(OPERATIONS, _record(actor), strict=True):
+            for name, taken in zip(OPERATIONS, await _record(actor), strict=True):
                 samples[name].append(taken)
-        done.wait()
-        done.wait()
 
-    running = [threading.Thread(target=record_until_the_end) for _ in range(threads)]
-    for thread in running:
-        thread.start()
-    warm.wait()
+    async def warm_up() -> None:
+        for _ in range(WARM_UP_RECORDS // tasks + 1):
+            await _record(actor)
+
+    await asyncio.gather(*(warm_up() for _ in range(tasks)))
     ready.wait()
     before = time.process_time()
     end = time.perf_counter() + seconds
-    warm.wait()
-    done.wait()
-    samples[WRITER] = [time.process_time() - before]
-    results.put(samples)
-    ready.wait()
-    done.wait()
-    for thread in running:
-        thread.join()
+    await asyncio.gather(*(record_until(end) for _ in range(tasks)))
+    return samples | {WRITER: [time.process_time() - before]}
 
 
 def _time_of_children(pid: int) -> float:
@@ -184,12 +175,14 @@ def _time_of_children(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _record(actor: object) -> list[float]:
+async def _record(actor: object) -> list[float]:
     """Seconds that begin, append and complete took."""
     from audit import record
+    from tenants.database import in_database
 
     times = [time.perf_counter()]
-    handle = record.begin(
+    handle = await in_database(
+        record.begin,
         actor=actor,  # type: ignore[arg-type]
         channel="api",
         input=[{"role": "user", "content": TEXT}],
@@ -200,9 +193,9 @@ def _record(actor: object) -> list[float]:
         parameters={"temperature": 0.2},
     )
     times.append(time.perf_counter())
-    record.append(handle, seq=1, text=TEXT)
+    await record.aappend(handle, seq=1, text=TEXT)
     times.append(time.perf_counter())
-    record.complete(handle, status="completed")
+    await record.acomplete(handle, status="completed")
     times.append(time.perf_counter())
     return [after - before for before, after in pairwise(times)]
 

@@ -22,6 +22,7 @@ __all__ = [
     "CACHE_SECONDS",
     "KeyDestroyed",
     "KeysUnavailable",
+    "RecordCipher",
     "Tampered",
     "associated_data",
     "cache",
@@ -29,10 +30,49 @@ __all__ = [
     "index_key",
     "open_sealed",
     "provider",
+    "record_cipher",
     "record_key",
     "seal",
     "tenant_of_another_key",
 ]
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+class RecordCipher:
+    """Seals and opens the content of one record, whose own key is derived once."""
+
+    __slots__ = ("_day_key", "_key", "_purpose", "_tenant_id")
+
+    def __init__(self, tenant_id: UUID, purpose: str, day_key: bytes, record: UUID) -> None:
+        self._tenant_id, self._purpose, self._day_key = tenant_id, purpose, day_key
+        self._key = _key_of_record(day_key, record)
+
+    def seal(self, plaintext: bytes, aad: Mapping[str, object]) -> bytes:
+        bound = associated_data(self._tenant_id, self._purpose, aad)
+        return ciphers.encrypt(self._key, plaintext, bound, form=ciphers.OF_RECORD)
+
+    def open(self, sealed: bytes, aad: Mapping[str, object]) -> bytes:
+        """Also what is of before records had keys of their own. Raises Tampered."""
+        bound = associated_data(self._tenant_id, self._purpose, aad)
+        if sealed[:1] == ciphers.OF_RECORD:
+            return ciphers.decrypt(self._key, sealed, bound, form=ciphers.OF_RECORD)
+        return ciphers.decrypt(self._day_key, sealed, bound)
+
+
+def record_cipher(
+    tenant_id: UUID, purpose: str, day: date, record: UUID, *, create: bool = False
+) -> RecordCipher:
+    """The cipher of one record. With `create` the day's key is made on first use.
+
+    Opens the tenant's scope where the key is not at hand, and then has committed it. Raises as `open_sealed`.
+    """
+    key = cache.get((tenant_id, purpose, day))
+    if key is None:
+        with tenant_scope(tenant_id):
+            key = data_keys.data_key(tenant_id, purpose, day, create=create)
+    return RecordCipher(tenant_id, purpose, key, record)
 
 
 def tenant_of_another_key() -> str:
@@ -65,10 +105,9 @@ def seal(
     Call inside the tenant's scope.
     """
     key = data_keys.data_key(tenant_id, purpose, day, create=True)
-    bound = associated_data(tenant_id, purpose, aad)
-    if record is None:
-        return ciphers.encrypt(key, plaintext, bound)
-    return ciphers.encrypt(_key_of_record(key, record), plaintext, bound, form=ciphers.OF_RECORD)
+    if record is not None:
+        return RecordCipher(tenant_id, purpose, key, record).seal(plaintext, aad)
+    return ciphers.encrypt(key, plaintext, associated_data(tenant_id, purpose, aad))
 
 
 def open_sealed(
@@ -86,10 +125,9 @@ def open_sealed(
     gone, KeysUnavailable when it cannot be had now.
     """
     key = data_keys.data_key(tenant_id, purpose, day, create=False)
-    sealed, bound = bytes(sealed), associated_data(tenant_id, purpose, aad)
-    if record is not None and sealed[:1] == ciphers.OF_RECORD:
-        return ciphers.decrypt(_key_of_record(key, record), sealed, bound, form=ciphers.OF_RECORD)
-    return ciphers.decrypt(key, sealed, bound)
+    if record is not None:
+        return RecordCipher(tenant_id, purpose, key, record).open(bytes(sealed), aad)
+    return ciphers.decrypt(key, bytes(sealed), associated_data(tenant_id, purpose, aad))
 
 
 def record_key(tenant_id: UUID, purpose: str, day: date, name: UUID) -> bytes:
@@ -125,7 +163,7 @@ def associated_data(tenant_id: UUID, purpose: str, aad: Mapping[str, object]) ->
         "purpose": purpose,
         **{name: str(value) for name, value in aad.items()},
     }
-    return json.dumps(bound, sort_keys=True, separators=(",", ":")).encode()
+    return _canonical(bound).encode()
 
 
 def _key_of_record(key: bytes, record: UUID) -> bytes:

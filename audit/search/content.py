@@ -10,7 +10,7 @@ from uuid import UUID
 from audit import output
 from audit.models import AuditChunk, AuditCompletion, AuditRecord
 from audit.output import Kind
-from audit.record import REQUESTS, Handle, Keeping, handle_of, open_json, open_output
+from audit.record import REQUESTS, Keeping, Opener, handle_of
 from audit.search import tokens
 from audit.search.query import Columns, Text
 from audit.selectors import RUNNING
@@ -74,9 +74,8 @@ def _columns(record: AuditRecord, end: tuple[str, int] | None, group_ids: list[s
 
 
 def _texts(record: AuditRecord, chunks: list[tuple[int, bytes]]) -> list[Text]:
-    handle = handle_of(record)
     try:
-        return _read(record, handle, chunks)
+        return _read(record, Opener(handle_of(record)), chunks)
     except envelope.KeyDestroyed:
         return []
     except (envelope.Tampered, ValueError, TypeError, KeyError, AttributeError):
@@ -85,10 +84,10 @@ def _texts(record: AuditRecord, chunks: list[tuple[int, bytes]]) -> list[Text]:
         return []
 
 
-def _read(record: AuditRecord, handle: Handle, chunks: list[tuple[int, bytes]]) -> list[Text]:
-    said = open_json(handle, field="input", sealed=record.input)
-    context = open_json(handle, field="context", sealed=record.context) if record.context else {}
-    written = [open_output(handle, seq=seq, sealed=sealed) for seq, sealed in chunks]
+def _read(record: AuditRecord, opener: Opener, chunks: list[tuple[int, bytes]]) -> list[Text]:
+    said = opener.json("input", record.input)
+    context = opener.json("context", record.context) if record.context else {}
+    written = [opener.output(seq, sealed) for seq, sealed in chunks]
     field = INPUT if record.kind in REQUESTS else DETAIL
     found = [Text(field, piece) for piece in tokens.pieces(said)]
     for part in output.joined(part for piece in written for part in output.decode(piece)):

@@ -11,8 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db.models import Q
-from django_scopes import ScopeError
 
 from audit import output, record
 from audit.output import Kind, Part
@@ -178,13 +178,8 @@ async def _opened(handle: record.Handle, entries: list[stream.Entry], after: int
     try:
         # The day's key is nearly always at hand, and then no database is needed: this runs for every token.
         return _pieces(handle, entries, after)
-    except ScopeError:
-        return await in_database(_opened_in_scope, handle, entries, after)
-
-
-def _opened_in_scope(handle: record.Handle, entries: list[stream.Entry], after: int) -> list[Piece]:
-    with tenant_scope(handle.tenant_id):
-        return _pieces(handle, entries, after)
+    except SynchronousOnlyOperation:
+        return await in_database(_pieces, handle, entries, after)
 
 
 def _pieces(handle: record.Handle, entries: list[stream.Entry], after: int) -> list[Piece]:

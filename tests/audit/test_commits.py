@@ -1,5 +1,6 @@
 """What many threads write at once is written together, and each gets its own answer."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,8 @@ import pytest
 from django.db import connection, connections
 
 from audit import record
-from audit.commits import GROUP_MOST, Commits
-from audit.models import AuditChunk
+from audit.commits import GROUP_MOST, Commits, TaskCommits
+from audit.models import AuditChunk, AuditCompletion
 from tenants.access import Actor
 from tenants.scope import tenant_scope
 from tests.audit.conftest import begin
@@ -119,6 +120,67 @@ def test_many_threads_lose_nothing_and_double_nothing() -> None:
     assert not commits._queues
 
 
+# Tasks; their writing thread looks after its connection, so there has to be a database.
+
+
+def _in_tasks(
+    commit: Callable[[Sequence[str]], Sequence[str | BaseException]], works: Sequence[str]
+) -> list[object]:
+    """Results or errors of works given at once by tasks of one loop, and whether a queue is left over."""
+
+    async def run() -> list[object]:
+        commits = TaskCommits[str, str](commit)
+        given = [commits.run(work, together=1, alone=work[-1]) for work in works]
+        found: list[object] = list(await asyncio.gather(*given, return_exceptions=True))
+        assert not commits._queues, "a queue that nobody writes for would never be written"
+        return found
+
+    return asyncio.run(run())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tasks_that_come_while_one_is_written_share_and_equal_ones_do_not() -> None:
+    groups: list[list[str]] = []
+
+    def keep(works: Sequence[str]) -> Sequence[str | BaseException]:
+        groups.append(list(works))
+        time.sleep(0.02)
+        return [ValueError(work) if work.startswith("bad") else work.upper() for work in works]
+
+    found = _in_tasks(keep, ["a1", "b2", "bad3", "c2", "d4"])
+    assert [found[0], found[1], found[3], found[4]] == ["A1", "B2", "C2", "D4"]
+    assert isinstance(found[2], ValueError)
+    assert groups == [["a1", "b2", "bad3", "d4"], ["c2"]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_error_of_the_whole_is_that_of_all_tasks() -> None:
+    def fail(works: Sequence[str]) -> Sequence[str]:
+        raise OSError("no disk")
+
+    assert [type(each) for each in _in_tasks(fail, ["a1", "b2"])] == [OSError, OSError]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_cancelled_task_gave_is_written() -> None:
+    written: list[str] = []
+
+    def keep(works: Sequence[str]) -> Sequence[str]:
+        time.sleep(0.05)
+        written.extend(works)
+        return works
+
+    async def run() -> str:
+        commits = TaskCommits[str, str](keep)
+        first = asyncio.create_task(commits.run("a", together=1, alone=1))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        return await commits.run("b", together=1, alone=2)
+
+    assert asyncio.run(run()) == "b"
+    assert written == ["a", "b"]
+
+
 # The record
 
 
@@ -153,9 +215,40 @@ def test_one_refused_piece_refuses_no_other(member: Actor, monkeypatch: pytest.M
     assert isinstance(results[-1], record.AuditRefused)
     for handle, sealed in zip(handles[:11], results[:11], strict=True):
         assert isinstance(sealed, bytes)
-        assert record.unseal_chunk(handle, 1, sealed) == f"said {handle.request_id}"
+        assert record.open_output(handle, seq=1, sealed=sealed) == f"said {handle.request_id}"
     with tenant_scope(member.tenant_id):
         assert AuditChunk.objects.count() == 11
+    assert max(groups) > 1, "nothing was written together, so this shows nothing"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tasks_record_as_threads_do(member: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten answers at once in one event loop, one of which has left out a piece."""
+    groups: list[int] = []
+    monkeypatch.setattr(record, "_commit", _slowly(groups, record._commit))
+    handles = [begin(member) for _ in range(10)]
+
+    async def write() -> list[object]:
+        pieces = [
+            record.aappend(handle, seq=seq, text=f"said {seq}")
+            for handle, seq in zip(handles, [1] * 9 + [2], strict=True)
+        ]
+        found: list[object] = list(await asyncio.gather(*pieces, return_exceptions=True))
+        await asyncio.gather(*(record.acomplete(handle, status="completed") for handle in handles))
+        await record.acomplete(handles[0], status="failed")
+        return found
+
+    found = asyncio.run(write())
+    assert isinstance(found[-1], record.AuditRefused)
+    for handle, sealed in zip(handles[:9], found[:9], strict=True):
+        assert isinstance(sealed, bytes)
+        assert record.open_output(handle, seq=1, sealed=sealed) == "said 1"
+    with tenant_scope(member.tenant_id):
+        closed = AuditCompletion.objects.filter(request_id__in=[handle.request_id for handle in handles])
+        assert sorted(closed.values_list("status", "chunk_count")) == [
+            ("completed", 0),
+            *[("completed", 1)] * 9,
+        ]
     assert max(groups) > 1, "nothing was written together, so this shows nothing"
 
 
@@ -203,12 +296,14 @@ def test_a_lost_connection_fails_all_that_were_written_together(
     assert all(isinstance(each, bytes) for each in again)
 
 
-def _slowly(groups: list[int]) -> Callable[[Sequence[record._Write | record._Ending]], Sequence[object]]:
+def _slowly(
+    groups: list[int], really: Callable[..., Sequence[object]] | None = None
+) -> Callable[[Sequence[record._Write | record._Ending]], Sequence[object]]:
     """As the record commits, but late enough that others come to wait."""
 
     def commit(writes: Sequence[record._Write | record._Ending]) -> Sequence[object]:
         time.sleep(0.05)
         groups.append(len(writes))
-        return record._commit(writes)
+        return (really or record._commit)(writes)
 
     return commit

@@ -60,7 +60,7 @@ def test_killing_the_writer_loses_nothing_and_doubles_nothing(
     assert appended <= set(places) and len(places) == len(set(places))
     assert completed <= set(closed) and set(closed.values()) == {CHUNKS}
     for request_id, seq, sealed in chunks:
-        text = record.unseal_chunk(Handle(member.tenant_id, request_id), seq, sealed)
+        text = record.open_output(Handle(member.tenant_id, request_id), seq=seq, sealed=sealed)
         assert text == text_of(request_id, seq)
 
 

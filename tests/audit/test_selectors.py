@@ -259,13 +259,13 @@ def test_nothing_is_decrypted_when_the_opening_cannot_be_recorded(
 ) -> None:
     handle = generation(member)
     opened = []
-    really_open = envelope.open_sealed
+    really_open = envelope.RecordCipher.open
 
-    def watched(**arguments: Any) -> bytes:
+    def watched(cipher: envelope.RecordCipher, *arguments: Any) -> bytes:
         opened.append(arguments)
-        return really_open(**arguments)
+        return really_open(cipher, *arguments)
 
-    monkeypatch.setattr(envelope, "open_sealed", watched)
+    monkeypatch.setattr(envelope.RecordCipher, "open", watched)
     owner.execute("REVOKE INSERT ON audit_completion FROM custos_app")
     try:
         with pytest.raises(AuditUnavailable):
@@ -296,7 +296,7 @@ def test_the_opening_is_committed_before_anything_is_decrypted(
         raise Stop
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(envelope, "open_sealed", look)
+        patch.setattr(envelope.RecordCipher, "open", look)
         open_record(reviewer, handle.request_id, reason="sample")
     assert committed == [1]
 

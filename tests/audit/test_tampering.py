@@ -84,16 +84,18 @@ def test_a_chunk_does_not_open_in_another_place(member: Actor, outsider: Actor) 
     sealed = record.append(handle, seq=1, text="one")
     record.append(foreign, seq=1, text="uno")
     moves: dict[str, Callable[[], object]] = {
-        "sequence": lambda: record.unseal_chunk(handle, 2, sealed),
-        "request": lambda: record.unseal_chunk(other, 1, sealed),
-        "tenant": lambda: record.unseal_chunk(Handle(outsider.tenant_id, handle.request_id), 1, sealed),
+        "sequence": lambda: record.open_output(handle, seq=2, sealed=sealed),
+        "request": lambda: record.open_output(other, seq=1, sealed=sealed),
+        "tenant": lambda: record.open_output(
+            Handle(outsider.tenant_id, handle.request_id), seq=1, sealed=sealed
+        ),
         "field": lambda: _open_as_input(handle, sealed),
     }
     for name, move in moves.items():
         with pytest.raises(envelope.Tampered):
             move()
             pytest.fail(f"opened under another {name}")
-    assert record.unseal_chunk(handle, 1, sealed) == "one"
+    assert record.open_output(handle, seq=1, sealed=sealed) == "one"
 
 
 def _open_as_input(handle: Handle, sealed: bytes) -> object:

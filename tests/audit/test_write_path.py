@@ -49,7 +49,7 @@ def test_an_appended_chunk_opens_again_from_its_two_ids(member: Actor) -> None:
     sealed = record.append(handle, seq=1, text="受益所有人 ✓")
     assert "受益所有人".encode() not in sealed
     again = Handle(tenant_id=handle.tenant_id, request_id=handle.request_id)
-    assert record.unseal_chunk(again, 1, sealed) == "受益所有人 ✓"
+    assert record.open_output(again, seq=1, sealed=sealed) == "受益所有人 ✓"
 
 
 def test_what_append_returns_is_what_is_stored(member: Actor, owner: psycopg.Connection) -> None:

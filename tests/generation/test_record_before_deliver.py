@@ -59,7 +59,7 @@ class Witness:
     def _is_recorded(self, seq: int, deltas: list[Delta], sealed: bytes) -> bool:
         assert self.request_id is not None
         handle = record.Handle(self._company.tenant.pk, self.request_id)
-        if joined(decode(record.unseal_chunk(handle, seq, sealed))) != joined(deltas):
+        if joined(decode(record.open_output(handle, seq=seq, sealed=sealed))) != joined(deltas):
             return False
         with tenant_scope(self._company.tenant.pk):
             chunks = AuditChunk.objects.filter(

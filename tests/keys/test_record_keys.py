@@ -85,7 +85,7 @@ def test_bytes_are_not_taken_for_the_other_format(acme: Company) -> None:
     sealed = record.append(handle, seq=1, text="words")
     assert sealed[:1] == ciphers.OF_RECORD
     with pytest.raises(envelope.Tampered):
-        record.unseal_chunk(handle, 1, ciphers.PLAIN + sealed[1:])
+        record.open_output(handle, seq=1, sealed=ciphers.PLAIN + sealed[1:])
 
 
 def test_no_ciphertext_opens_anywhere_but_where_it_belongs(acme: Company, north: Company) -> None:
@@ -97,17 +97,18 @@ def test_no_ciphertext_opens_anywhere_but_where_it_belongs(acme: Company, north:
                 handle = record.Handle(company.tenant.pk, id_at(clock.now() - timedelta(days=ago)))
                 with tenant_scope(company.tenant.pk):
                     for field, sequence in PLACES:
-                        sealed[(handle, field, sequence)] = record._seal(
-                            handle, field=field, sequence=sequence, plaintext=b"words"
+                        cipher = record._cipher(handle, create=True)
+                        sealed[(handle, field, sequence)] = cipher.seal(
+                            b"words", record.associated(handle, field, sequence)
                         )
     opened = 0
     for handle, field, sequence in sealed:
-        with tenant_scope(handle.tenant_id):
-            for place, content in sealed.items():
-                if place == (handle, field, sequence):
-                    assert record._open(handle, field=field, sequence=sequence, sealed=content) == b"words"
-                    opened += 1
-                else:
-                    with pytest.raises(envelope.Tampered):
-                        record._open(handle, field=field, sequence=sequence, sealed=content)
+        cipher, aad = record._cipher(handle), record.associated(handle, field, sequence)
+        for place, content in sealed.items():
+            if place == (handle, field, sequence):
+                assert cipher.open(content, aad) == b"words"
+                opened += 1
+            else:
+                with pytest.raises(envelope.Tampered):
+                    cipher.open(content, aad)
     assert opened == len(sealed) == 40

@@ -230,7 +230,10 @@ def test_no_read_and_no_write_fails_while_keys_are_rotated(acme: Company, vault:
                 for day in DAYS:
                     assert opened(acme, day, sealed[day]) == b"a secret"
                 handle = _begin(actor)
-                assert record.unseal_chunk(handle, 1, record.append(handle, seq=1, text="words")) == "words"
+                assert (
+                    record.open_output(handle, seq=1, sealed=record.append(handle, seq=1, text="words"))
+                    == "words"
+                )
                 counts[number] += 1
         except Exception as error:
             failures.append(error)

@@ -3,11 +3,12 @@
 import psycopg
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django_scopes import ScopeError, scopes_disabled
 
 from tenants import isolation
 from tenants.models import ApiKey, DataKey, Membership
-from tenants.scope import actor_scope, tenant_scope
+from tenants.scope import Journeys, actor_scope, brief_scope, tenant_scope
 from tests.conftest import Company
 from tests.support.services import Services
 
@@ -158,3 +159,65 @@ def test_a_weakened_wall_is_found(services: Services, break_it: str, mend_it: st
         finally:
             owner.execute(mend_it)
     assert any(said in violation for violation in found)
+
+
+# The scope of few journeys
+
+
+def _rows(journeys: Journeys) -> list[tuple[object, ...]]:
+    return journeys.ask("SELECT DISTINCT tenant_id FROM tenants_membership")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_brief_scope_sees_its_own_tenant_alone_and_leaves_nothing_behind(
+    acme: Company, north: Company
+) -> None:
+    for company in (acme, north):
+        with brief_scope(company.tenant.pk) as journeys:
+            assert _rows(journeys) == [(company.tenant.pk,)]
+            with pytest.raises(ScopeError):
+                list(Membership.objects.all())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('custos.tenant', true)")
+        assert cursor.fetchone() == ("",)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_told_is_committed_together_or_not_at_all(acme: Company) -> None:
+    tell = "UPDATE tenants_membership SET role = %s WHERE user_id = %s"
+
+    def role() -> str:
+        with tenant_scope(acme.tenant.pk):
+            return Membership.objects.get(user=acme.member).role
+
+    before = role()
+    for wrong in ("SELECT 1 / 0", "SELECT nothing FROM nowhere"):
+        with pytest.raises(DatabaseError), brief_scope(acme.tenant.pk) as journeys:
+            journeys.tell(tell, ["administrator", acme.member.pk])
+            journeys.tell(wrong)
+        assert role() == before
+    with pytest.raises(KeyError), brief_scope(acme.tenant.pk) as journeys:
+        journeys.ask(tell, ["administrator", acme.member.pk])
+        raise KeyError
+    assert role() == before
+    with brief_scope(acme.tenant.pk) as journeys:
+        journeys.tell(tell, ["administrator", acme.member.pk])
+    assert role() == "administrator"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_brief_scope_is_two_journeys_at_most(acme: Company) -> None:
+    with CaptureQueriesContext(connection) as sent, brief_scope(acme.tenant.pk) as journeys:
+        _rows(journeys)
+        journeys.tell("SELECT 1")
+    assert len(sent) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_inside_a_scope_it_is_part_of_it(acme: Company, north: Company) -> None:
+    with tenant_scope(acme.tenant.pk):
+        with brief_scope(acme.tenant.pk) as journeys:
+            assert _rows(journeys) == [(acme.tenant.pk,)]
+        assert Membership.objects.exists()
+        with pytest.raises(ScopeError), brief_scope(north.tenant.pk):
+            pass

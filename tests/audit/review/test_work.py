@@ -17,7 +17,7 @@ from audit.record import handle_of, open_json
 from audit.review import hooks, rules, seconds, work
 from audit.review.flags import Raised, raise_flag
 from audit.review.models import Deed, Outcome, ReviewItem, ReviewStep, Severity, State
-from tenants import clock
+from tenants import clock, envelope
 from tenants.access import Actor, NotVisible
 from tenants.errors import Refused
 from tenants.models import Membership, TenantSettings, User
@@ -453,7 +453,7 @@ class TestRecords:
             raise IntegrityError("down")
 
         monkeypatch.setattr("audit.selectors.record_event", fail)
-        monkeypatch.setattr("audit.selectors.open_json", lambda *args, **values: pytest.fail("decrypted"))
+        monkeypatch.setattr(envelope.RecordCipher, "open", lambda *args: pytest.fail("decrypted"))
         with pytest.raises(IntegrityError):
             work.open_item(actor=reviewer, item_id=flagged.item_id)
 

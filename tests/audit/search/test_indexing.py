@@ -95,13 +95,13 @@ def test_a_tenant_that_cannot_be_indexed_holds_up_no_other(
 ) -> None:
     say(member, "money")
     say(north.actor(north.member), "money")
-    really_open = envelope.open_sealed
+    really_made = envelope.record_cipher
 
-    def away(**arguments: Any) -> bytes:
-        if arguments["tenant_id"] == member.tenant_id:
+    def away(tenant_id: UUID, *arguments: Any, **named: Any) -> envelope.RecordCipher:
+        if tenant_id == member.tenant_id:
             raise envelope.KeysUnavailable("the provider is away")
-        return really_open(**arguments)
+        return really_made(tenant_id, *arguments, **named)
 
-    monkeypatch.setattr(envelope, "open_sealed", away)
+    monkeypatch.setattr(envelope, "record_cipher", away)
     assert index.index_waiting() == 1
     assert (_count(owner, "audit_search_waiting"), _count(owner, "audit_search_entry")) == (1, 1)

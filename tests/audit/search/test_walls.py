@@ -225,13 +225,13 @@ def test_nothing_is_opened_when_the_search_cannot_be_recorded(
     say(member, f"all {WORD}")
     settle()
     opened = []
-    really_open = envelope.open_sealed
+    really_open = envelope.RecordCipher.open
 
-    def watched(**arguments: Any) -> bytes:
+    def watched(cipher: envelope.RecordCipher, *arguments: Any) -> bytes:
         opened.append(arguments)
-        return really_open(**arguments)
+        return really_open(cipher, *arguments)
 
-    monkeypatch.setattr(envelope, "open_sealed", watched)
+    monkeypatch.setattr(envelope.RecordCipher, "open", watched)
     owner.execute("REVOKE INSERT ON audit_completion FROM custos_app")
     try:
         with pytest.raises(AuditUnavailable):
