@@ -392,7 +392,7 @@ class _Store:
 
         key = AESGCM(ciphers.derived(self._key, f"record {handle.request_id}"))
         sealed = self._seal(key, str(handle.request_id).encode(), "output", b"said")
-        if record._open(handle, field="output", sequence=1, sealed=sealed) != b"said":
+        if record.open_output(handle, seq=1, sealed=sealed) != "said":
             raise AssertionError
 
 
@@ -459,8 +459,7 @@ def _frequencies() -> Frequencies:
         some.append(answered)
         counts.update(
             token
-            for token in tokens.tokens(tokens.normalise(asked)) | tokens.tokens(tokens.normalise(answered))
-            if token[0] > "\x03"
+            for token in tokens.words(tokens.normalise(asked)) | tokens.words(tokens.normalise(answered))
         )
     latin = {
         word: count for word, count in counts.items() if word.isascii() and word.isalpha() and len(word) > 3

@@ -32,10 +32,14 @@ class Hasher:
         """A signed 64-bit number."""
         found = self._known.get(token)
         if found is None:
-            mac = self._keyed.copy()
-            mac.update(token.encode(errors="surrogatepass"))
-            found = self._known[token] = int.from_bytes(mac.digest()[:8], "big", signed=True)
+            found = self._known[token] = self.once(token)
         return found
+
+    def once(self, token: str) -> int:
+        """The same for a token that will hardly come again, as neighbours: it is not remembered."""
+        mac = self._keyed.copy()
+        mac.update(token.encode(errors="surrogatepass"))
+        return int.from_bytes(mac.digest()[:8], "big", signed=True)
 
     def of_words(self, words: Iterable[str]) -> set[int]:
         """The hashes of words and of how they begin."""

@@ -120,13 +120,14 @@ def entry(content: Content, hasher: Hasher | None) -> tuple[Any, ...]:
 def _hashes(content: Content, hasher: Hasher) -> set[int]:
     """All that a record is found by: words, names and values of columns, and the slices of its day."""
     words: set[str] = set()
+    neighbours: set[str] = set()
     others = hashing.column_tokens(content.columns)
     others.add(hashing.quarter_token(hashing.quarter_of(content.record.id)))
     others.add(hashing.size_token(hashing.size_of(content.columns.tokens)))
     for text in content.texts:
         words |= tokens.words(text.normalised)
-        others |= tokens.pairs(text.normalised)
-    return hasher.of_words(words).union(map(hasher, others))
+        neighbours |= tokens.neighbours(text.normalised)
+    return hasher.of_words(words).union(map(hasher, others), map(hasher.once, neighbours))
 
 
 def _array(hashes: Collection[int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,17 +81,34 @@ def _term(term: Word | Prefix | Phrase) -> tuple[list[str], bool]:
 
 def _phrase(units: tuple[str, ...], joined: tuple[bool, ...], open_end: bool) -> tuple[list[str], bool]:
     whole = units[:-1] if open_end else units
-    if len(whole) == 2 and joined[1]:
-        return [tokens.pair(*whole)], not open_end
-    found = []
-    for place, unit in enumerate(whole):
-        if joined[place]:
-            found.append(tokens.pair(whole[place - 1], unit))
-        elif not (place + 1 < len(whole) and joined[place + 1]):
-            found.append(unit)  # A character in a pair is found by the pair.
+    found = [token for run in _runs(whole, joined) for token in _neighbours(*run)]
+    is_exact = len(found) == 1 and not open_end
     if open_end and len(units[-1]) >= tokens.SHORTEST_PREFIX:
         found.append(tokens.prefix(units[-1])[0])
-    return found, False
+    return found, is_exact
+
+
+def _runs(units: Sequence[str], joined: Sequence[bool]) -> list[tuple[bool, list[str]]]:
+    """Joined characters, and words that follow each other: (whether they are characters, the units)."""
+    runs: list[tuple[bool, list[str]]] = []
+    for unit, follows in zip(units, joined, strict=False):
+        is_dense = tokens.is_dense(unit)
+        if runs and runs[-1][0] == is_dense and (follows or not is_dense):
+            runs[-1][1].append(unit)
+        else:
+            runs.append((is_dense, [unit]))
+    return runs
+
+
+def _neighbours(is_dense: bool, run: Sequence[str]) -> list[str]:
+    """The fewest tokens that say most about a run."""
+    if len(run) == 1:
+        return list(run)
+    if not is_dense:
+        return list(map(tokens.beside, run, run[1:]))
+    if len(run) == 2:
+        return [tokens.joined(*run)]
+    return list(map(tokens.joined, run, run[1:], run[2:]))
 
 
 def _joined(parts: Iterable[Needs]) -> Needs:

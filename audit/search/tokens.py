@@ -15,7 +15,7 @@ import regex
 # Lengths at which beginnings of words are indexed: a search for a beginning needs the shortest at least.
 PREFIXES = (4, 6)
 SHORTEST_PREFIX = min(PREFIXES)
-_PREFIX_MARK = "\x01"
+_PREFIX_MARK, _BESIDE_MARK = "\x01", "\x05"
 
 _DENSE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー"
 _UNIT = regex.compile(
@@ -25,6 +25,7 @@ _WORD = regex.compile(rf"(?V1)[[\p{{L}}\p{{N}}]--[{_DENSE}]][[\p{{L}}\p{{M}}\p{{
 _ASCII_WORD = re.compile(r"[a-z0-9]+")  # The same in lower-case ASCII, at a third of the time.
 _CHARACTER = regex.compile(rf"[{_DENSE}]")
 _RUN = regex.compile(rf"[{_DENSE}](?:\s*[{_DENSE}])*")
+_NO_RUN = regex.compile(rf"[^{_DENSE}]+")
 _ANY_SPACE = regex.compile(r"\s+")
 _ANY_DIGIT = regex.compile(r"\d")
 _FORMAT = regex.compile(r"\p{Cf}+")
@@ -116,9 +117,19 @@ def code_at(normalised: str, start: int) -> int:
     return match.end() if match and whole_compound(match.group()) else start
 
 
-def pair(first: str, second: str) -> str:
-    """The token of two joined characters."""
-    return first + second
+def joined(*characters: str) -> str:
+    """The token of two or three joined characters."""
+    return "".join(characters)
+
+
+def beside(first: str, second: str) -> str:
+    """The token of a word that follows another."""
+    return f"{_BESIDE_MARK}{first} {second}"
+
+
+def is_dense(unit: str) -> bool:
+    """Whether a unit is a character of a script without spaces."""
+    return _CHARACTER.fullmatch(unit) is not None
 
 
 def prefix(beginning: str) -> tuple[str, bool]:
@@ -138,14 +149,22 @@ def words(normalised: str) -> set[str]:
     return found
 
 
-def pairs(normalised: str) -> set[str]:
-    """The tokens of all joined characters."""
+def neighbours(normalised: str) -> set[str]:
+    """The tokens of all words that follow each other, and of all two and three joined characters."""
+    if normalised.isascii():
+        return _words_beside(_ASCII_WORD.findall(normalised))
     found: set[str] = set()
-    if not normalised.isascii():
-        for run in _RUN.findall(normalised):
-            characters = _ANY_SPACE.sub("", run)
-            found.update(map(pair, characters, characters[1:]))
+    for run in _RUN.findall(normalised):
+        characters = _ANY_SPACE.sub("", run)
+        found.update(map(joined, characters, characters[1:]))
+        found.update(map(joined, characters, characters[1:], characters[2:]))
+    for others in _NO_RUN.findall(normalised):
+        found |= _words_beside(_WORD.findall(others))
     return found
+
+
+def _words_beside(found: list[str]) -> set[str]:
+    return set(map(beside, found, found[1:]))
 
 
 def beginnings(word: str) -> list[str]:
@@ -157,7 +176,7 @@ def tokens(normalised: str) -> set[str]:
     """All that a text is found by."""
     found = words(normalised)
     found.update([token for word in found for token in beginnings(word)])
-    return found | pairs(normalised)
+    return found | neighbours(normalised)
 
 
 def pieces(value: object) -> Iterator[str]:

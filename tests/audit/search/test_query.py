@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.search import tokens
+from audit.search.needs import needs
 from audit.search.query import (
     LONGEST,
     And,
@@ -152,11 +153,19 @@ def test_the_quick_way_to_cut_text_cuts_like_the_other(text: str) -> None:
     units, compounds = tokens.units(normalised), tokens.compounds(normalised)
     words = {each.text for each in (*units, *compounds)}
     assert tokens.words(normalised) == words
-    pairs = {tokens.pair(before.text, unit.text) for before, unit in itertools.pairwise(units) if unit.joined}
+    neighbours = {
+        tokens.joined(before.text, unit.text) if unit.joined else tokens.beside(before.text, unit.text)
+        for before, unit in itertools.pairwise(units)
+        if unit.joined or not (before.is_dense or unit.is_dense)
+    } | {
+        tokens.joined(*(each.text for each in units[place : place + 3]))
+        for place in range(len(units) - 2)
+        if units[place + 1].joined and units[place + 2].joined
+    }
     beginnings = {
         tokens.prefix(word[:length])[0] for word in words for length in tokens.PREFIXES if len(word) >= length
     }
-    assert tokens.tokens(normalised) == words | pairs | beginnings
+    assert tokens.tokens(normalised) == words | neighbours | beginnings
 
 
 @settings(max_examples=200, deadline=None)
@@ -171,6 +180,28 @@ def test_a_text_finds_itself(text: str) -> None:
             tuple(unit.text for unit in said.units), (False, *(unit.joined for unit in said.units[1:]))
         )
         assert said.has(whole)
+        found = needs(whole)
+        assert found.must <= tokens.tokens(said.normalised)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from([*"洗钱风险", "ab", "cd", "e", " ", "，", "1,000"]), max_size=12).map("".join),
+    st.data(),
+)
+def test_a_phrase_that_its_tokens_tell_whole_stands_wherever_they_are(text: str, data: st.DataObject) -> None:
+    """Otherwise a search would show what does not say it, without looking."""
+    said = Text("input", text)
+    asked = data.draw(
+        st.lists(st.sampled_from([*"洗钱风险", "ab", "cd", "e", "，", "1,000"]), min_size=2, max_size=4)
+    )
+    root = parse(f'"{" ".join(asked)}"').root if any(each != "，" for each in asked) else None
+    if not isinstance(root, Phrase):
+        return
+    found = needs(root)
+    told = found.must <= tokens.tokens(said.normalised)
+    assert told or not said.has(root)
+    assert not found.is_exact or said.has(root) == told
 
 
 def test_normalising_again_changes_nothing_and_positions_lead_back() -> None:
