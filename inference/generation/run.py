@@ -335,7 +335,7 @@ class Generation:
         """Record one batch, then hand it over. False when the generation must end here."""
         seq = self._seq + 1
         try:
-            sealed = await in_database(record.append, self._handle, seq=seq, text=output.encode(deltas))
+            sealed = await record.aappend(self._handle, seq=seq, text=output.encode(deltas))
         except AuditUnavailable:
             logger.error("generation %s: the record could not be written, stopping", self.order.request_id)
             self._fail("audit_lost")
@@ -388,8 +388,7 @@ class Generation:
         for pause in _CLOSE_ATTEMPTS_S:
             await asyncio.sleep(pause)
             try:
-                await in_database(
-                    record.complete,
+                await record.acomplete(
                     self._handle,
                     status=ending.status,
                     finish_reason=ending.finish_reason,
