@@ -136,6 +136,7 @@ PAGES = {
     "usage": USAGE,
     "administration": ADMINISTRATION,
     "chat": CHAT,
+    "deployments": PLATFORM,
     "monitoring": PLATFORM,
     "overview": OVERVIEW,
     "models": MODELS,

@@ -15,6 +15,7 @@ urlpatterns = [
     path("platform/keys/", platform_keys.page, name="platform_keys"),
     path("platform/keys/rotate", platform_keys.rotate_master, name="platform_keys_rotate"),
     path("platform/keys/<slug:slug>/rotate", platform_keys.rotate_tenant, name="platform_keys_rotate_tenant"),
+    path("platform/deployments/", include("console.pages.deployments.urls")),
     path("platform/models/", include("console.pages.models.urls")),
     path("platform/tenants/", platform_tenants.page, name="platform_tenants"),
     path("platform/tenants/new/", platform_tenants.create, name="platform_tenant_new"),

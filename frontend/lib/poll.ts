@@ -5,8 +5,38 @@ import { say, type Strings } from "./text.ts";
 
 const PATIENCE_MS = 10_000;
 
-/** Calls `show` with fresh JSON every `everyMs`; the chip [data-live] says live, paused or stale. */
-export function poll<T>(url: string, everyMs: number, strings: Strings, show: (data: T) => void): void {
+async function json<T>(url: string): Promise<T> {
+  const headers = { Accept: "application/json" };
+  const answer = await fetch(url, { headers, redirect: "error", signal: AbortSignal.timeout(PATIENCE_MS) });
+  if (!answer.ok) throw new Error(String(answer.status));
+  return (await answer.json()) as T;
+}
+
+/** A page, parsed without running anything, where a string of markup would need trust. */
+export function page(url: string): Promise<Document> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("GET", url);
+    request.responseType = "document";
+    request.timeout = PATIENCE_MS;
+    request.onload = () => {
+      const found = request.status === 200 && request.responseURL.endsWith(url) ? request.responseXML : null;
+      if (found) resolve(found);
+      else reject(new Error(String(request.status)));
+    };
+    request.onerror = request.ontimeout = () => reject(new Error("away"));
+    request.send();
+  });
+}
+
+/** Calls `show` with what `ask` finds (fresh JSON) every `everyMs`; the chip [data-live] says live, paused or stale. */
+export function poll<T>(
+  url: string,
+  everyMs: number,
+  strings: Strings,
+  show: (data: T) => void,
+  ask: (url: string) => Promise<T> = json,
+): void {
   const chip = must("[data-live]");
   let freshAt = Date.now();
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -22,10 +52,7 @@ export function poll<T>(url: string, everyMs: number, strings: Strings, show: (d
 
   async function once(): Promise<void> {
     try {
-      const headers = { Accept: "application/json" };
-      const answer = await fetch(url, { headers, redirect: "error", signal: AbortSignal.timeout(PATIENCE_MS) });
-      if (!answer.ok) throw new Error(String(answer.status));
-      show((await answer.json()) as T);
+      show(await ask(url));
       freshAt = Date.now();
       tell("live", "ok", "s-ok");
     } catch {

@@ -12,8 +12,10 @@ from inference.client import InferenceClient
 from inference.deployments.clients import client_to, is_fresh, live, load_of
 from inference.deployments.models import ENDED, Condition, Instance
 from inference.deployments.waking import Waking
-from inference.registry.models import Deployment
+from inference.registry.models import Deployment, Route
 from tenants.actors import NotVisible
+from tenants.models import Tenant
+from tenants.scope import tenant_scope
 
 State = Instance.State
 Kind = Deployment.Kind
@@ -110,6 +112,19 @@ def standing_of(deployment: Deployment) -> Standing:
     return _standings([deployment])[0]
 
 
+def routes_by_deployment() -> dict[UUID, list[tuple[str, list[str]]]]:
+    """By which names each tenant's people reach a deployment. Opens one tenant's scope after the other."""
+    found: dict[UUID, list[tuple[str, list[str]]]] = {}
+    for tenant in Tenant.objects.filter(status=Tenant.Status.ACTIVE).order_by("name"):
+        names: dict[UUID, list[str]] = {}
+        with tenant_scope(tenant.pk):
+            for deployment_id, name in Route.objects.order_by("name").values_list("deployment_id", "name"):
+                names.setdefault(deployment_id, []).append(name)
+        for deployment_id, named in names.items():
+            found.setdefault(deployment_id, []).append((tenant.name, named))
+    return found
+
+
 def _deployments() -> QuerySet[Deployment]:
     return Deployment.objects.select_related("version__model")
 
@@ -136,7 +151,9 @@ def _state(deployment: Deployment, alive: list[Instance], ended: list[Instance],
     if not alive:
         if condition.trouble:
             return "failing"
-        if deployment.kind == Kind.MANAGED and not deployment.keep_warm and condition.asked is None:
+        if deployment.kind != Kind.MANAGED:
+            return "unknown"
+        if not deployment.keep_warm and condition.asked is None:
             return "asleep"
         return "failing" if ended and ended[0].state == State.FAILED else "waiting"
     if not any(map(is_fresh, alive)):

@@ -14,6 +14,7 @@ from inference.deployments import capacity, looks, secrets, upstreams
 from inference.deployments.looks import Look
 from inference.deployments.models import Condition
 from inference.deployments.selectors import deployment_by_id
+from inference.deployments.words import trouble
 from inference.registry import stages, versions
 from inference.registry.models import Deployment, ModelVersion, Stage
 from inference.registry.operators import Operator, change, record
@@ -119,6 +120,19 @@ def try_upstream(*, base_url: str, key: str = "") -> Look:
             await close_pool()
 
     return async_to_sync(ask)()
+
+
+@change
+def try_deployed(*, by: Operator, deployment_id: UUID) -> Look:
+    """As `try_upstream`, of one that is deployed, with its key. Nothing is changed. Raises Refused."""
+    deployment = deployment_by_id(deployment_id)
+    if deployment.kind != Kind.UPSTREAM:
+        raise Refused("not_upstream", _("Only upstreams are asked."))
+    try:
+        key = secrets.opened(deployment.sealed_key, deployment.pk)
+    except secrets.KeyLost:
+        raise Refused("key_lost", trouble("key", "")) from None
+    return try_upstream(base_url=deployment.base_url, key=key)
 
 
 @change

@@ -33,6 +33,7 @@ from console.monitoring.models import Alert, Channel, Rule, Silence
 from console.monitoring.rules import DEFAULTS
 from console.routing import application
 from console.sign_in.services import create_provider
+from inference.deployments import services as deployments
 from inference.registry import imports
 from inference.registry.models import ModelVersion, Route
 from inference.registry.operators import operator as registry_operator
@@ -425,6 +426,32 @@ PLATFORM_ADDRESSES = {
     "platform/keys/<slug:slug>/rotate": Address(
         "/platform/keys/acme-bank/rotate", _roles(PLATFORM), expected=302
     ),
+    "platform/deployments/": Address("/platform/deployments/", _roles(PLATFORM)),
+    "platform/deployments/state": Address("/platform/deployments/state", _roles(PLATFORM)),
+    "platform/deployments/new/": Address("/platform/deployments/new/", _roles(PLATFORM)),
+    "platform/deployments/upstream/": Address("/platform/deployments/upstream/", _roles(PLATFORM)),
+    "platform/deployments/<uuid:deployment_id>/": Address(
+        "/platform/deployments/{deployment}/", _roles(PLATFORM)
+    ),
+    "platform/deployments/<uuid:deployment_id>/state": Address(
+        "/platform/deployments/{deployment}/state", _roles(PLATFORM)
+    ),
+    "platform/deployments/<uuid:deployment_id>/settings": Address(
+        "/platform/deployments/{deployment}/settings",
+        _roles(PLATFORM),
+        "post",
+        {"kv_memory_mb": 128, "max_running": 8},
+        302,
+    ),
+    "platform/deployments/<uuid:deployment_id>/key": Address(
+        "/platform/deployments/{upstream}/key", _roles(PLATFORM), "post", {"key": "sk-other"}, 302
+    ),
+    "platform/deployments/<uuid:deployment_id>/try": Address(
+        "/platform/deployments/{upstream}/try", _roles(PLATFORM), "post", expected=302
+    ),
+    "platform/deployments/<uuid:deployment_id>/turn/<slug:action>": Address(
+        "/platform/deployments/{deployment}/turn/stop", _roles(PLATFORM), "post", {"confirmed": "yes"}, 302
+    ),
     "platform/models/": Address("/platform/models/", _roles(PLATFORM)),
     "platform/models/compare/": Address("/platform/models/compare/", _roles(PLATFORM)),
     "platform/models/import/": Address("/platform/models/import/", _roles(PLATFORM)),
@@ -677,7 +704,13 @@ def _of_the_platform(company: Company, platform_administrator: User) -> dict[str
     upload = imports.begin(
         by=registry_operator(platform_administrator), source_kind="upload", source="", name="mine"
     )
+    by = registry_operator(platform_administrator)
+    deployed = deployments.create(by=by, name="small", version_id=version.pk)
+    upstream = deployments.create_upstream(
+        by=by, name="theirs", base_url="http://127.0.0.1:9", upstream_model="big"
+    )
     paths = {"version": version.pk, "model": version.model.pk, "upload": upload.pk}
+    paths |= {"deployment": deployed.pk, "upstream": upstream.pk}
     return {"invitation": invitation.pk, **paths}
 
 

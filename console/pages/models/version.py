@@ -151,6 +151,7 @@ def _page(
         "version": version,
         "look": words.STAGES[stage],
         "pending": pending,
+        "deployable": stage in (Stage.STAGED, Stage.PRODUCTION) and version.kind == ModelVersion.Kind.TEXT,
         "turns": turns,
         "wants_two": settings.MODELS_FOUR_EYES,
         "facts": words.facts(version),
