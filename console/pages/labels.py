@@ -153,6 +153,7 @@ EVENTS: dict[str, str | Promise] = {
     "model.registered": _("Model version registered"),
     "model.described": _("Description of a model changed"),
     "model.evaluated": _("Figures of a model version noted"),
+    "model.priced": _("Price of a model set"),
     "model.stage_changed": _("Stage of a model version changed"),
     "model.production_asked": _("Production asked for a model version"),
     "model.import_begun": _("Import of a model begun"),

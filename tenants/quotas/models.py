@@ -1,5 +1,8 @@
 """Limits, usage by day, and storage in use."""
 
+from decimal import Decimal
+from typing import ClassVar
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -8,6 +11,7 @@ from tenants.models import TenantModel
 
 # Valkey's scripts count in floating point, which is exact up to here.
 MOST = 2**53 - 1
+MILLION = 1_000_000
 
 
 class Metric(models.TextChoices):
@@ -90,6 +94,46 @@ class UsageDay(TenantModel):
 
     def __str__(self) -> str:
         return f"usage on {self.day}"
+
+
+class Price(models.Model):
+    """What a million tokens of a model cost, in a currency, from a UTC day on. The platform's, the same for every tenant.
+
+    Insert-only: of those that have begun the last one counts, so that usage keeps the price of its day. model: as in
+    UsageDay. read: tokens of prompts that were computed; cached: those that the prefix cache had; written: of answers.
+    """
+
+    privileges: ClassVar[str] = "SELECT, INSERT"
+
+    model = models.CharField(max_length=200)
+    since = models.DateField()
+    currency = models.CharField(max_length=3)
+    read = models.DecimalField(max_digits=12, decimal_places=4)
+    cached = models.DecimalField(max_digits=12, decimal_places=4)
+    written = models.DecimalField(max_digits=12, decimal_places=4)
+    created = models.DateTimeField(default=clock.now)
+    by_label = models.CharField(max_length=254)
+
+    class Meta:
+        indexes = [models.Index(fields=["model", "since"], name="price_of_a_model")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(read__gte=0, cached__gte=0, written__gte=0), name="prices_are_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(currency__regex="^[A-Z]{3}$"), name="currency_is_a_code"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} from {self.since}"
+
+    def cost(self, *, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> Decimal:
+        """Of so many tokens, in the price's currency; the cached ones are among the prompt's."""
+        computed = max(prompt_tokens - cached_tokens, 0)
+        return (
+            computed * self.read + cached_tokens * self.cached + completion_tokens * self.written
+        ) / MILLION
 
 
 class StorageUse(TenantModel):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Literal, get_args
 from uuid import UUID
@@ -20,10 +20,11 @@ from tenants.actors import Actor, NotVisible
 from tenants.errors import Refused
 from tenants.ids import uuid7
 from tenants.models import ApiKey, Group, User
-from tenants.quotas import counters, storage, wording
+from tenants.quotas import counters, prices, storage, wording
 from tenants.quotas import usage as usage_days
 from tenants.quotas.counters import Claim, Standing, period_of
 from tenants.quotas.models import Limit, Metric, SubjectKind, UsageDay
+from tenants.quotas.prices import Cost
 from tenants.quotas.rules import PERIOD, Rule, rule_of, rules_for
 from tenants.roles import ADMINISTRATION_VIEW, QUOTAS_MANAGE, USAGE_VIEW
 
@@ -61,6 +62,7 @@ class UsageRow:
     completion_tokens: int = 0
     cached_tokens: int = 0
     refused: int = 0
+    cost: Cost = field(default_factory=Cost)
 
     @property
     def tokens(self) -> int:
@@ -125,16 +127,19 @@ def usage(actor: Actor, *, since: date, until: date, by: By = "day") -> list[Usa
     days = _days(actor, since, until)
     if by in ("member", "key"):
         days = days.exclude(**{column: None})
-    sums = {
-        row.pop(column): row
-        for row in days.values(column).order_by(column).annotate(**{name: Sum(name) for name in _SUMMED})
-    }
+    sums: dict[Any, dict[str, Any]] = {}
+    rows = list(prices.priced(days).values(column, "price").order_by(column).annotate(**_SUMS))
+    for row, cost in zip(rows, prices.costs_of(rows), strict=True):
+        added = sums.setdefault(row[column], dict.fromkeys(_SUMMED, 0) | {"cost": Cost()})
+        for name in _SUMMED:
+            added[name] += row[name]
+        added["cost"] += cost
     if by == "day":
         every = usage_days.days_between(since, until)
         return [UsageRow(key=f"{each}", label=f"{each}", **sums.get(each, {})) for each in every]
     labels = _labels(by, list(sums))
-    rows = [UsageRow(key=str(key), label=labels.get(key, str(key)), **row) for key, row in sums.items()]
-    return sorted(rows, key=lambda row: (-row.tokens, -row.requests, row.label))
+    found = [UsageRow(key=str(key), label=labels.get(key, str(key)), **row) for key, row in sums.items()]
+    return sorted(found, key=lambda row: (-row.tokens, -row.requests, row.label))
 
 
 def usage_csv(actor: Actor, *, since: date, until: date) -> Iterator[list[str]]:
@@ -142,12 +147,12 @@ def usage_csv(actor: Actor, *, since: date, until: date) -> Iterator[list[str]]:
 
     Raises at the call, not while it is read.
     """
-    days = _days(actor, since, until).order_by("day", "user_id", "key_id", "route", "model")
-    rows = list(days.values("day", "user_id", "key_id", "route", "model", *_SUMMED))
+    days = prices.priced(_days(actor, since, until)).order_by("day", "user_id", "key_id", "route", "model")
+    rows = list(days.values("day", "user_id", "key_id", "route", "model", "price", *_SUMMED))
     people = _labels("member", [row["user_id"] for row in rows if row["user_id"]])
     keys = _labels("key", [row["key_id"] for row in rows if row["key_id"]])
     heading = [_("Day"), _("Member"), _("API key"), _("Route"), _("Model"), _("Requests"), _("Prompt tokens")]
-    heading += [_("Completion tokens"), _("Cached tokens"), _("Refused")]
+    heading += [_("Completion tokens"), _("Cached tokens"), _("Refused"), _("Cost")]
     body = (
         [
             f"{row['day']}",
@@ -156,8 +161,9 @@ def usage_csv(actor: Actor, *, since: date, until: date) -> Iterator[list[str]]:
             row["route"],
             row["model"],
             *(str(row[name]) for name in _SUMMED),
+            str(cost),
         ]
-        for row in rows
+        for row, cost in zip(rows, prices.costs_of(rows), strict=True)
     )
     return ([safe_cell(cell) for cell in row] for row in (heading, *body))
 
@@ -168,6 +174,7 @@ def safe_cell(text: str) -> str:
 
 
 _SUMMED = ("requests", "prompt_tokens", "completion_tokens", "cached_tokens", "refused")
+_SUMS = {name: Sum(name) for name in _SUMMED}
 
 
 def _days(actor: Actor, since: date, until: date) -> QuerySet[UsageDay]:

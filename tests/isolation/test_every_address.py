@@ -453,6 +453,7 @@ PLATFORM_ADDRESSES = {
         "/platform/deployments/{deployment}/turn/stop", _roles(PLATFORM), "post", {"confirmed": "yes"}, 302
     ),
     "platform/models/": Address("/platform/models/", _roles(PLATFORM)),
+    "platform/models/prices/": Address("/platform/models/prices/", _roles(PLATFORM)),
     "platform/models/compare/": Address("/platform/models/compare/", _roles(PLATFORM)),
     "platform/models/import/": Address("/platform/models/import/", _roles(PLATFORM)),
     "platform/models/imports/<uuid:import_id>/": Address(

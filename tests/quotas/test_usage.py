@@ -102,7 +102,7 @@ def test_no_cell_of_the_csv_is_a_formula(acme: Company) -> None:
     actor = acme.actor(acme.administrator)
     heading, row = in_scope(actor, lambda: list(selectors.usage_csv(actor, since=TODAY, until=TODAY)))
     assert (heading[0], len(heading)) == ("Day", len(row))
-    assert row == ["2026-11-24", acme.member.email, "", "'=HYPERLINK(1)", "m", "1", "9", "1", "2", "0"]
+    assert row == ["2026-11-24", acme.member.email, "", "'=HYPERLINK(1)", "m", "1", "9", "1", "2", "0", ""]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])

@@ -19,6 +19,7 @@ from tenants import clock
 from tenants.actors import Actor, NotVisible
 from tenants.errors import Refused
 from tenants.quotas import selectors
+from tenants.quotas.prices import total
 from tenants.quotas.selectors import By, UsageRow
 from tenants.roles import API_USE, CHAT_USE, USAGE_VIEW
 
@@ -94,7 +95,8 @@ def _part(actor: Actor, by: By, days: dict[str, Any]) -> Part:
 
 def _total(rows: list[UsageRow]) -> UsageRow:
     summed = ("requests", "prompt_tokens", "completion_tokens", "cached_tokens", "refused")
-    return UsageRow(key="", label="", **{name: sum(getattr(row, name) for row in rows) for name in summed})
+    sums = {name: sum(getattr(row, name) for row in rows) for name in summed}
+    return UsageRow(key="", label="", **sums, cost=total(row.cost for row in rows))
 
 
 def _chart(part: Part) -> dict[str, list[Any]]:
@@ -117,7 +119,7 @@ def _csv(actor: Actor, by: str, days: dict[str, Any]) -> HttpResponse:
         raise NotVisible(by)
     part = _part(actor, next(each for each in PARTS if each == by), days)
     heading = [str(part.heading), _("Requests"), _("Tokens"), _("Tokens read"), _("Tokens written")]
-    heading += [_("Tokens from the cache"), _("Refused")]
+    heading += [_("Tokens from the cache"), _("Refused"), _("Cost")]
     figures = [
         [
             row.label,
@@ -127,6 +129,7 @@ def _csv(actor: Actor, by: str, days: dict[str, Any]) -> HttpResponse:
             row.completion_tokens,
             row.cached_tokens,
             row.refused,
+            str(row.cost),
         ]
         for row in part.rows
     ]

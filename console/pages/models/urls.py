@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from console.pages.models import compare, imports, listing, model, upload, version
+from console.pages.models import compare, imports, listing, model, prices, upload, version
 
 urlpatterns = [
     path("", listing.page, name="models"),
     path("compare/", compare.page, name="models_compare"),
+    path("prices/", prices.page, name="prices"),
     path("import/", imports.begin, name="model_import_new"),
     path("imports/<uuid:import_id>/", imports.page, name="model_import"),
     path("imports/<uuid:import_id>/state", imports.state, name="model_import_state"),
