@@ -133,7 +133,9 @@ class Reconciler:
         self._running.clear()
 
     def step(self) -> None:
-        self._deployments = {row.pk: row for row in Deployment.objects.select_related("version__model")}
+        # The oldest first: what there was before has the room.
+        rows = Deployment.objects.select_related("version__model").order_by("pk")
+        self._deployments = {row.pk: row for row in rows}
         self._conditions = {row.pk: row for row in Condition.objects.all()}
         self._reap()
         self._look()
@@ -176,7 +178,7 @@ class Reconciler:
             return
         each.away_since = None
         if look.state == "failed" and not each.is_leaving:
-            self._fail(each, "load" if each.ready_since is None else "ended", look.detail)
+            self._fail(each, "load" if each.ready_since is None else "engine", look.detail)
             return
         if look.running or look.waiting:
             each.last_busy = now
@@ -205,12 +207,7 @@ class Reconciler:
                 row.state, row.ended = State.STOPPED, clock.now()
                 row.save(update_fields=["state", "ended"])
         wanted = {pk: each for pk, each in others.items() if each.wanted == Wanted.RUNNING}
-        self.watching.wanted = {
-            pk: InferenceClient(settings.INFERENCE_URL, settings.INFERENCE_TOKEN)
-            if each.kind == Kind.EMBEDDED
-            else _upstream_client(each)
-            for pk, each in wanted.items()
-        }
+        self.watching.wanted = {pk: self._client_of_other(each) for pk, each in wanted.items()}
         seen = self.watching.seen
         for pk, deployment in wanted.items():
             look = seen.get(pk)
@@ -219,11 +216,21 @@ class Reconciler:
             row = rows.get(pk) or self._new_row(deployment, address=deployment.base_url)
             self._note_other(deployment, row, look)
 
+    def _client_of_other(self, deployment: Deployment) -> InferenceClient:
+        if deployment.kind == Kind.EMBEDDED:
+            return client_to(deployment, None)
+        key = ""
+        try:
+            key = secrets.opened(deployment.sealed_key, deployment.pk)
+            self._trouble(deployment, "")
+        except secrets.KeyLost:
+            self._trouble(deployment, "key")
+        # What it is, is found out by looking.
+        return InferenceClient(deployment.base_url, key, Software.OTHER)
+
     def _note_other(self, deployment: Deployment, row: Instance, look: Look) -> None:
-        states = {"ready": State.READY, "loading": State.LOADING, "failed": State.FAILED}
-        # Of what fails by itself elsewhere the row stays: it is not ours to end.
-        state = states.get(look.state, State.AWAY)
-        state = State.AWAY if state == State.FAILED else state
+        # Of what fails elsewhere the row stays: it is not ours to end.
+        state = {"ready": State.READY, "loading": State.LOADING}.get(look.state, State.AWAY)
         detail = look.detail[:500] if state == State.AWAY else ""
         if row.failure_detail != detail:
             row.failure_detail = detail
@@ -425,12 +432,6 @@ def _limit(deployment: Deployment) -> float:
 
 def _client(row: Instance) -> InferenceClient:
     return InferenceClient(row.address, secrets.token_of(row.pk))
-
-
-def _upstream_client(deployment: Deployment) -> InferenceClient:
-    client = client_to(deployment, None)
-    client.software = Software.OTHER
-    return client
 
 
 def _write(row: Instance, state: State, look: Look | None = None) -> None:

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 FAILURES: dict[str, str | Promise] = {
     "ended": _("The process ended by itself: %(detail)s."),
     "load": _("The model could not be loaded: %(detail)s"),
+    "engine": _("The model stopped working: %(detail)s"),
     "slow": _("It was not ready after %(detail)s minutes, so it was ended."),
     "hung": _("It did not answer for %(detail)s seconds, so it was ended."),
     "not_started": _("The process could not be started: %(detail)s."),
@@ -25,7 +26,6 @@ TROUBLES: dict[str, str | Promise] = {
     ),
     "stage": _("Its version is neither staged nor in production, so it is not started."),
     "key": _("The key of the upstream cannot be opened any more. Enter it again."),
-    "address": _("The address of the upstream may not be asked, or its name is not known to this server."),
 }
 
 

@@ -105,6 +105,16 @@ def test_what_does_not_answer_any_more_is_replaced(world: World, deployed: Deplo
     assert deployed.instances.get(number=1).failure == "hung"
 
 
+def test_an_engine_that_stops_is_replaced(world: World, deployed: Deployment) -> None:
+    world.step()
+    world.ready(deployed, 1)
+    world.of(deployed, 1).become("failed", detail="The engine has stopped.")
+    world.step(2)
+    assert deployed.instances.get(number=1).failure == "engine"
+    world.step(2)
+    assert states(deployed) == ["failed", "starting"]
+
+
 def test_a_restart_has_the_successor_ready_before_the_first_drains(
     world: World, deployed: Deployment, by: Operator
 ) -> None:
@@ -274,6 +284,12 @@ def test_the_built_in_service_and_upstreams_have_rows_of_how_they_are(
     world.step()
     found = selectors.endpoints_of(selectors.deployment_by_id(upstream.pk))
     assert [each.is_ready for each in found] == [False] and look(upstream) == "away"
+    Deployment.objects.filter(pk=upstream.pk).update(sealed_key="altered")
+    world.step()
+    assert Condition.objects.get(deployment=upstream).trouble == "key"
+    services.set_key(by=by, deployment_id=upstream.pk, key="sk-other")
+    world.step()
+    assert Condition.objects.get(deployment=upstream).trouble == ""
     services.stop(by=by, deployment_id=upstream.pk)
     world.step()
     assert endpoints(upstream) == [] and look(upstream) == "stopped"
