@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --require-virtualenv
 
-LIVE := tests/api tests/benchmarks tests/chat tests/generation tests/inference tests/supervisor \
+LIVE := tests/api tests/benchmarks tests/chat tests/deployments tests/generation tests/inference tests/supervisor \
 	tests/isolation/test_revocation_trials.py tests/quotas/test_live.py
 
 # A stamp carries the digest of what it stands for, so that installing again follows content, not file times.
@@ -60,11 +60,13 @@ bench-peers: $(RUN_STAMP) ## Measure the inference server and others in turn (ov
 	@$(BIN)/python -m benchmarks.serving --ours bf16,int8,bf16-drafts --rounds 3 \
 		--against vllm,llama-q8_0,llama-bf16,generate,generate-static,transformers-serve
 
-soak: $(RUN_STAMP) $(DEV_STAMP) assets ## Ten minutes of load while parts are killed; 500 times access lost in mid-answer; 11,000 tamperings
+soak: $(RUN_STAMP) $(DEV_STAMP) assets ## Ten minutes of load while parts are killed; 500 times access lost in mid-answer; 11,000 tamperings; a real vLLM
 	@$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.revocation
 	# 10,000 tamperings with bundles and 1,000 with the database.
 	CUSTOS_TAMPERINGS=1000 $(BIN)/python -m pytest tests/audit/tree --timeout 7200 -k tampering
+	# In an environment of its own, a few gigabytes, made the first time.
+	CUSTOS_VLLM=1 $(BIN)/python -m pytest tests/deployments/test_vllm.py
 
 messages: $(RUN_STAMP) system-tools ## Collect the strings to translate into locale/
 	@$(BIN)/python manage.py makemessages --all --no-location --no-wrap --ignore 'node_modules' --ignore '.venv' --ignore 'var'
