@@ -19,7 +19,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from console import environment
@@ -29,6 +28,7 @@ from console.supervisor.lock import FolderLock
 from console.supervisor.ports import port_is_free
 from console.supervisor.readiness import open_directly
 from console.supervisor.settings import environment_file
+from inference.machine import memory_bytes
 
 GIB = 1024**3
 START = "Start Custos: make run"
@@ -117,11 +117,7 @@ def _packages(env: environment.Environment) -> Finding:
 
 
 def _memory(env: environment.Environment) -> Finding:
-    facts = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
-    total = int(facts["MemTotal"]) * 1024
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.exists() and (text := limit.read_text().strip()).isdecimal():
-        total = min(total, int(text))
+    total = memory_bytes()
     detail = f"{total / GIB:.1f} GiB"
     if total < 2 * GIB:
         return Finding(

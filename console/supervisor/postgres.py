@@ -30,6 +30,7 @@ from console.supervisor import accounts, private_view, tether
 from console.supervisor.errors import ServerError
 from console.supervisor.logs import last_lines, open_log
 from console.supervisor.ports import free_port
+from inference.machine import memory_bytes
 
 OWNER = "custos"
 DATABASE = "custos"
@@ -41,10 +42,18 @@ RECOVERING = ("starting up", "not yet accepting connections", "in recovery mode"
 REFUSED = "password authentication failed"
 PREDECESSOR_SECONDS = 20.0  # for one whose supervisor was killed: it is writing everything out
 
-# Modest memory for a small machine. Durability stays on: an audit record that was acknowledged survives
-# a power cut. Messages below LOG are left out because an error's text may quote a value.
+
+def _buffers_mb() -> int:
+    """A thirty-second of the memory, from 128 to 1,024 MB: the model needs the most, and what is not in here is mostly in the
+    operating system's cache.
+    """
+    return min(max(memory_bytes() // 32 // 2**20, 128), 1024)
+
+
+# Durability stays on: an audit record that was acknowledged survives a power cut. Messages below LOG are left out because an
+# error's text may quote a value.
 SETTINGS = {
-    "shared_buffers": "128MB",
+    "shared_buffers": f"{_buffers_mb()}MB",
     "max_connections": "100",
     "fsync": "on",
     "synchronous_commit": "on",
