@@ -13,7 +13,7 @@ from typing import NamedTuple
 import regex
 
 # Lengths at which beginnings of words are indexed: a search for a beginning needs the shortest at least.
-PREFIXES = (4, 6)
+PREFIXES = (4, 5, 6)
 SHORTEST_PREFIX = min(PREFIXES)
 _PREFIX_MARK, _BESIDE_MARK = "\x01", "\x05"
 
