@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
@@ -64,7 +65,10 @@ class NewForm(SettingsForm):
         widget=forms.TextInput(attrs=PLAIN),
         help_text=gettext_lazy("Small letters, digits and hyphens. It stays, for records name it."),
     )
-    version_id = forms.ChoiceField(label=gettext_lazy("Version"))
+    version_id = forms.ChoiceField(
+        label=gettext_lazy("Version"),
+        help_text=gettext_lazy("With what an instance takes, without the memory for context."),
+    )
     replicas = forms.IntegerField(
         label=gettext_lazy("Instances"),
         initial=1,
@@ -75,7 +79,7 @@ class NewForm(SettingsForm):
     def __init__(self, *args: Any, versions: list[Any], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["version_id"].choices = [  # type: ignore[attr-defined]
-            (str(row.pk), f"{row} · {row.precision} · {Stage(row.stage).label}") for row in versions
+            (str(row.pk), f"{row} · {row.precision} · {_size(row)}") for row in versions
         ]
 
 
@@ -150,7 +154,6 @@ def create(request: HttpRequest) -> HttpResponse:
         "title": _("Deploy a version"),
         "form": form,
         "has_versions": bool(versions),
-        "sizes": [(str(row), capacity.weights_mb(row) + capacity.OVERHEAD_MB) for row in versions],
         "taken": sum(row.memory_mb for each in standings for row in each.instances),
         "budget": capacity.budget_mb(),
     }
@@ -176,6 +179,11 @@ def create_upstream(request: HttpRequest) -> HttpResponse:
                 return redirect("deployment", made.pk)
     context = {"title": _("Connect an upstream"), "form": form, "found": found}
     return render(request, "deployments/upstream_new.html", context, status=status_of(form))
+
+
+def _size(version: ModelVersion) -> str:
+    megabytes = capacity.weights_mb(version) + capacity.OVERHEAD_MB
+    return _("about %(size)s MB") % {"size": number_format(megabytes, force_grouping=True)}
 
 
 def _deployable() -> list[Any]:
