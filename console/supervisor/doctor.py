@@ -25,10 +25,10 @@ from console import environment
 from console.supervisor import accounts, assets, private_view
 from console.supervisor.errors import SupervisorError
 from console.supervisor.lock import FolderLock
+from console.supervisor.machine import memory_bytes
 from console.supervisor.ports import port_is_free
 from console.supervisor.readiness import open_directly
 from console.supervisor.settings import environment_file
-from inference.machine import memory_bytes
 
 GIB = 1024**3
 START = "Start Custos: make run"

@@ -29,8 +29,8 @@ from psycopg import sql
 from console.supervisor import accounts, private_view, tether
 from console.supervisor.errors import ServerError
 from console.supervisor.logs import last_lines, open_log
+from console.supervisor.machine import memory_bytes
 from console.supervisor.ports import free_port
-from inference.machine import memory_bytes
 
 OWNER = "custos"
 DATABASE = "custos"

@@ -97,9 +97,6 @@ def test_it_speaks_where_nothing_is_installed(folder: Path) -> None:
         "package-lock.json",
     ):
         shutil.copy(REPOSITORY / name, clone / name)
-    (clone / "inference").mkdir()
-    for name in ("__init__.py", "machine.py"):
-        shutil.copy(REPOSITORY / "inference" / name, clone / "inference" / name)
     for name in ("__init__.py", "environment.py"):
         shutil.copy(REPOSITORY / "console" / name, clone / "console" / name)
     run = subprocess.run(
