@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "audit.readers",
     "inference.registry",
     "inference.deployments",
+    "inference.rollouts",
     "console",
     "console.chat",
     "console.monitoring",
