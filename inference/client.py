@@ -325,7 +325,7 @@ def _refusal(response: httpx.Response) -> InferenceError:
     if response.status_code in (401, 403):
         # Our own token is at fault, not the user's: they must not be told to sign in again.
         return InferenceUnavailable("The inference service refused our token.")
-    if response.status_code >= 500:
+    if not 400 <= response.status_code < 500:
         return InferenceUnavailable(error.message)
     return InferenceRejected(error)
 

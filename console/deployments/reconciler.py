@@ -8,7 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol
 from uuid import UUID
@@ -180,9 +180,10 @@ class Reconciler:
         if look.state == "failed" and not each.is_leaving:
             self._fail(each, "load" if each.ready_since is None else "engine", look.detail)
             return
-        if look.running or look.waiting:
+        is_busy = bool(look.running or look.waiting or look.open)
+        if is_busy:
             each.last_busy = now
-        each.is_idle = each.is_leaving and not (look.running or look.waiting)
+        each.is_idle = each.is_leaving and not is_busy
         state = row.state
         if look.state == "ready":
             if each.ready_since is None:
@@ -240,7 +241,7 @@ class Reconciler:
             if row.software != software:
                 row.software = software
                 row.save(update_fields=["software"])
-            look = Look(look.state, look.detail, look.running, look.waiting, deployment.max_running)
+            look = replace(look, capacity=deployment.max_running)
         _write(row, state, look)
 
     # --- Deciding --------------------------------------------------------------------------------

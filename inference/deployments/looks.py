@@ -20,6 +20,7 @@ _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 class Look:
     """How an instance is. state: loading, ready, failed, or away when it does not answer.
 
+    open: requests besides the look itself, also those that wait for their first step or read their last piece.
     capacity: how many requests it takes at once, 0 when it does not say. models, context: what an upstream lists.
     """
 
@@ -27,6 +28,7 @@ class Look:
     detail: str = ""
     running: int = 0
     waiting: int = 0
+    open: int = 0
     capacity: int = 0
     software: Software = Software.CUSTOS
     models: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ async def _own(client: InferenceClient) -> Look:
         detail=str(found.get("detail") or ""),
         running=_count(found.get("running")),
         waiting=_count(found.get("waiting")),
+        open=max(_count(found.get("open")) - 1, 0),
         capacity=_count(capacity.get("running")) if isinstance(capacity, dict) else 0,
     )
 

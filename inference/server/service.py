@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +77,8 @@ class Service:
         self.metrics = Metrics(self._snapshot)
         self.embeddings = Embeddings(options.embedder, options.models_dir, self.metrics)
         self.started_at = int(time.time())
+        # Of all kinds, as whoever runs the service counts them: also what is not in the engine yet, or not any more.
+        self.open_requests: Callable[[], int] = lambda: 0
         self._ready: _Ready | None = None
         self._failure = ""
         self._closed = False
@@ -123,6 +126,7 @@ class Service:
             "max_context": self._ready.engine.limits.max_context if self._ready else None,
             "running": stats.running if stats else 0,
             "waiting": stats.waiting if stats else 0,
+            "open": self.open_requests(),
             "capacity": {"running": self._max_running(), "waiting": self.options.max_waiting},
             "graph": self._ready.host.graph.state if self._ready else "eager",
             "graph_detail": self._ready.host.graph.detail if self._ready else "",

@@ -172,6 +172,9 @@ def test_a_restart_under_load_fails_no_request_and_a_drain_lets_an_answer_end(
                         in_a_thread, lambda: services.drain(by=by, deployment_id=deployed.pk)
                     )
                     drained.append("asked")
+                    async with httpx.AsyncClient(trust_env=False) as http:
+                        health = (await http.get(f"{streaming.base_url}/health")).json()
+                    assert health["open"] >= 2, "the answer and this look"
         await close_pool()
         return pieces
 
@@ -187,6 +190,17 @@ def in_a_thread(work: Callable[[], Any]) -> None:
         work()
     finally:
         connection.close()
+
+
+def test_what_is_loaded_on_demand_answers_whoever_waited_for_it(
+    reconciling: Reconciling, by: Operator
+) -> None:
+    version = staged_int8(by)
+    made = services.create(by=by, name="small", version_id=version.pk, kv_memory_mb=64, keep_warm=False)
+    time.sleep(3)
+    assert states(made) == []
+    assert "".join(ask(client(made)))
+    assert states(made) == ["ready"] and client(made).base_url == made.instances.get().address
 
 
 def test_failures_can_be_provoked_where_that_is_allowed(

@@ -128,6 +128,9 @@ def test_a_restart_has_the_successor_ready_before_the_first_drains(
     assert states(deployed) == ["draining", "ready"] and endpoints(deployed) == [2]
     world.step(30)
     assert states(deployed) == ["draining", "ready"], "an answer is still running"
+    world.of(deployed, 1).become("ready", open=1)
+    world.step(30)
+    assert states(deployed) == ["draining", "ready"], "one is still to be begun"
     world.of(deployed, 1).become("ready")
     world.step(times=2)
     assert states(deployed) == ["stopped", "ready"]

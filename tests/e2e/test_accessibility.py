@@ -53,6 +53,9 @@ PAGES = {
     ],
     "platform@custos.example": [
         "/platform/",
+        "/platform/deployments/",
+        "/platform/deployments/new/",
+        "/platform/deployments/upstream/",
         "/platform/monitoring/",
         "/platform/monitoring/span/",
         "/platform/alerts/",
