@@ -16,7 +16,8 @@ from inference.generation.run import Ending, Generation, Order
 from inference.protocol import ApiError, ChatCompletionRequest, CompletionRequest, model_not_found
 from inference.protocol_text import EmbeddingRequest
 from inference.registry.models import ModelVersion
-from inference.registry.selectors import Resolved, RouteNotFound, resolve
+from inference.registry.selectors import Resolved, RouteNotFound
+from inference.routing.choice import resolve
 from tenants.access import Actor
 from tenants.database import in_database
 from tenants.quotas.headers import rate_limit_headers

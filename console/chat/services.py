@@ -21,7 +21,8 @@ from console.chat import access, errors, limits, prompt, sealing, selectors
 from console.chat.models import Conversation, Message
 from inference.generation import stream
 from inference.generation.run import Ending
-from inference.registry.selectors import Resolved, RouteNotFound, resolve
+from inference.registry.selectors import Resolved, RouteNotFound
+from inference.routing.choice import resolve
 from tenants import clock
 from tenants.access import Actor
 from tenants.ids import day_of, uuid7
@@ -60,10 +61,11 @@ def plan_ask(
             _require_idle(actor, Q(conversation=conversation))
             turns = selectors.turns_before(conversation, None)
         _require_room(actor)
-        resolved = _resolve(actor, route)
+        asked_in = conversation_id or uuid7()
+        resolved = _resolve(actor, route, asked_in)
         return Plan(
             client_id=client_id,
-            conversation_id=conversation_id or uuid7(),
+            conversation_id=asked_in,
             new_title="" if conversation_id else title_of(text),
             question_id=uuid7(),
             question_text=text,
@@ -91,7 +93,9 @@ def plan_regenerate(
             raise errors.not_found()
         _require_idle(actor, Q(conversation=conversation))
         _require_room(actor)
-        resolved = replace(_resolve(actor, answer.route), reason="repeated")
+        resolved = _resolve(actor, answer.route, conversation.pk)
+        if resolved.reason == "named":
+            resolved = replace(resolved, reason="repeated")
         text = selectors.text_of(answer.question)
         return Plan(
             client_id=client_id,
@@ -225,9 +229,9 @@ def title_of(text: str) -> str:
 # --- Parts -----------------------------------------------------------------------------------------
 
 
-def _resolve(actor: Actor, route: str | None) -> Resolved:
+def _resolve(actor: Actor, route: str | None, conversation_id: UUID) -> Resolved:
     try:
-        return resolve(actor, route)
+        return resolve(actor, route, unit=str(conversation_id))
     except RouteNotFound as error:
         raise errors.route_not_found() from error
 

@@ -30,7 +30,7 @@ USE = ROUTES.permission(Level.VIEWER)
 
 
 class RouteNotFound(Exception):
-    """No enabled route of that name for this actor. GET /v1/models lists those there are."""
+    """No route of that name that can answer this actor. GET /v1/models lists those there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,15 @@ class Resolved:
     context_tokens: int
     client: InferenceClient = field(repr=False)
     adapter: str = ""  # What is laid over the weights, exactly; "" for the weights as they are.
+    deployment_id: UUID | None = None
+    rollout_id: UUID | None = None  # That the deployment is part of, and as what:
+    arm: str = ""  # "baseline", "candidate" or "shadow".
+    others: tuple[Resolved, ...] = field(
+        default=(), repr=False
+    )  # Who is asked in turn while nothing has come.
+    shadow: Resolved | None = field(
+        default=None, repr=False
+    )  # Who gets a copy, whose answer nobody is shown.
 
     @property
     def need(self) -> Need:
@@ -54,9 +63,7 @@ class Resolved:
         return Need(Route, self.route_id, USE)
 
 
-def resolve(
-    actor: Actor, name: str | None, kind: ModelVersion.Kind | None = ModelVersion.Kind.TEXT
-) -> Resolved:
+def route_named(actor: Actor, name: str | None, kind: ModelVersion.Kind | None) -> Route:
     """The route called `name`, or the default one, to a model of that kind (None: of any).
 
     Needs the actor's tenant scope; raises RouteNotFound.
@@ -70,18 +77,7 @@ def resolve(
     route = wanted.first()
     if route is None:
         raise RouteNotFound(name or "")
-    version = route.deployment.version
-    return Resolved(
-        route=route.name,
-        route_id=route.pk,
-        reason="default" if name is None else "named",
-        model=version.name,
-        version=version.label,
-        deployment=route.deployment.name,
-        served_id=version.served_id,
-        context_tokens=version.context_tokens,
-        client=client_of(route.deployment),
-    )
+    return route
 
 
 def usable_routes(actor: Actor) -> QuerySet[Route]:

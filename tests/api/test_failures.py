@@ -5,7 +5,8 @@ from unittest.mock import patch
 import pytest
 from django.test import AsyncClient
 
-from inference.registry.selectors import RouteNotFound, resolve
+from inference.registry.selectors import RouteNotFound
+from inference.routing.choice import resolve
 from tenants.scope import tenant_scope
 from tests.conftest import Company
 

@@ -15,7 +15,8 @@ from audit.output import text_of
 from inference.client import InferenceClient
 from inference.generation import run, running
 from inference.generation.run import Ending, Order
-from inference.registry.selectors import Resolved, resolve
+from inference.registry.selectors import Resolved
+from inference.routing.choice import resolve
 from tenants.roles import API_USE, CHAT_USE
 from tenants.scope import tenant_scope
 from tests.chat.recorded import once_closed

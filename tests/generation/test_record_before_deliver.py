@@ -19,7 +19,8 @@ from inference.client import Delta, InferenceClient
 from inference.generation import run, running, stream
 from inference.generation.errors import NotRecorded, QuotaNotCounted, ShuttingDown, StreamUnavailable
 from inference.generation.run import Ending, Order
-from inference.registry.selectors import Resolved, resolve
+from inference.registry.selectors import Resolved
+from inference.routing.choice import resolve
 from tenants import valkey
 from tenants.ids import day_of
 from tenants.roles import CHAT_USE

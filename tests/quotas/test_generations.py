@@ -14,7 +14,7 @@ from inference.client import InferenceClient
 from inference.generation import run, running
 from inference.generation.errors import NotRecorded, OverQuota, QuotaNotCounted
 from inference.generation.run import Ending, Order
-from inference.registry.selectors import resolve
+from inference.routing.choice import resolve
 from tenants import clock, valkey
 from tenants.ids import uuid7
 from tenants.quotas import counters

@@ -13,6 +13,7 @@ from inference.registry import imports, selectors, stages, versions
 from inference.registry.models import ModelImport, ModelVersion
 from inference.registry.operators import Operator
 from inference.registry.services import ensure_default_registry, ensure_default_route
+from inference.routing.choice import resolve
 from tenants.errors import Refused
 from tenants.models import User
 from tenants.scope import tenant_scope
@@ -261,9 +262,9 @@ def test_operators_see_what_their_routes_lead_to_and_change_nothing(
 def test_an_archived_version_answers_nobody(default: ModelVersion, acme: Company, by: Operator) -> None:
     with tenant_scope(acme.tenant.pk):
         ensure_default_route()
-        assert selectors.resolve(acme.actor(acme.member), None).model == "smollm2-135m-instruct"
+        assert resolve(acme.actor(acme.member), None).model == "smollm2-135m-instruct"
     with pytest.raises(Refused, match="deployed"):
         stages.move(by=by, version_id=default.pk, stage="archived", reason="Old")
     default.stage_changes.create(number=2, stage="archived", by_label="past the service")
     with tenant_scope(acme.tenant.pk), pytest.raises(selectors.RouteNotFound):
-        selectors.resolve(acme.actor(acme.member), None)
+        resolve(acme.actor(acme.member), None)
