@@ -1,4 +1,4 @@
-"""What `manage.py deployments run` does until it is stopped: a step of the reconciler each second.
+"""What `manage.py deployments run` does until it is stopped: a step of the reconciler each second, and of open rollouts.
 
 Only the process that holds the lock does anything; others stand by. A database that is away ends no instance: they
 answer without it, and only when another process has taken over by then are they ended.
@@ -12,10 +12,12 @@ from django.db import close_old_connections, connection
 from django.db.utils import Error as DatabaseError
 
 from console.deployments.reconciler import Reconciler
+from inference.rollouts import decide
 
 logger = logging.getLogger(__name__)
 
 EVERY_S = 1.0
+PRUNE_EVERY_S = 3600.0
 # Any number, as long as every version uses the same.
 LOCK = 0x437573446570
 
@@ -25,6 +27,7 @@ class Loop:
         self._stopped = stopped
         self._reconciler = Reconciler()
         self._is_ours = False
+        self._prune_at = 0.0
 
     def run(self) -> None:
         self._reconciler.watching.start()
@@ -47,6 +50,10 @@ class Loop:
                     return
                 self._reconciler.take_over()
             self._reconciler.step()
+            decide.tick()
+            if time.monotonic() >= self._prune_at:
+                self._prune_at = time.monotonic() + PRUNE_EVERY_S
+                decide.prune()
         except DatabaseError as error:
             # The lock went with the connection.
             logger.warning("the database could not be used: %s", type(error).__name__)
