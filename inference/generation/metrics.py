@@ -27,5 +27,8 @@ duration = Histogram(
     buckets=_LATENCY_BUCKETS,
 )
 tokens = Counter("custos_tokens", "Tokens read and written.", ["direction", "model"])
+shadows = Counter(
+    "custos_shadows", "Copies of requests to another deployment, by how they ended.", ["outcome"]
+)
 active = Gauge("custos_generations_active", "Generations running now.", multiprocess_mode="livesum")
 sockets = Gauge("custos_chat_sockets_active", "Chat websockets open now.", multiprocess_mode="livesum")

@@ -7,12 +7,15 @@ from uuid import UUID
 
 from inference.generation.errors import OverQuota, QuotaNotCounted
 from inference.registry.selectors import Resolved
+from tenants import clock
 from tenants.actors import Actor
 from tenants.ids import uuid7
 from tenants.quotas import reservations
+from tenants.quotas.counters import Claim
 from tenants.quotas.errors import QuotaExceeded, QuotaUnavailable
 from tenants.quotas.estimates import likely_prompt_tokens, most_tokens
 from tenants.quotas.reservations import Reservation
+from tenants.quotas.usage import Consumer
 
 if TYPE_CHECKING:
     from inference.generation.run import Counts, Order
@@ -31,8 +34,24 @@ async def count_request(actor: Actor, resolved: Resolved) -> Reservation:
     return reservation
 
 
+def nothing(order: Order) -> Reservation:
+    """What a copy of a request holds: no limit binds it, and nobody's usage grows by it."""
+    at, resolved = clock.now(), order.resolved
+    consumer = Consumer(
+        tenant_id=order.actor.tenant_id,
+        day=at.date(),
+        user_id=None,
+        key_id=None,
+        route=resolved.route,
+        model=resolved.model,
+    )
+    return Reservation(Claim(order.actor.tenant_id, order.request_id, at, ()), consumer, [])
+
+
 async def settle(reservation: Reservation, order: Order, usage: Counts) -> None:
     """Count what was used; of an answer that was cut off before the model told, what was likely read."""
+    if order.is_shadow:
+        return
     prompt_tokens = usage.prompt_tokens
     if prompt_tokens is None and usage.completion_tokens:
         prompt_tokens = likely_prompt_tokens(order.request, context_tokens=order.resolved.context_tokens)

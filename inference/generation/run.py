@@ -27,7 +27,7 @@ from audit.models import speed
 from audit.record import AuditUnavailable, Timings
 from inference import client as inference
 from inference.client import Delta
-from inference.generation import metrics, quota, running, stream
+from inference.generation import metrics, quota, running, shadow, stream
 from inference.generation.errors import NotRecorded, OverQuota, ShuttingDown, StreamUnavailable
 from inference.generation.revocation import Claim
 from inference.registry.selectors import Resolved
@@ -68,6 +68,7 @@ class Order:
     needs: frozenset[Need] = frozenset()  # Beside the route.
     passages: tuple[dict[str, Any], ...] = ()  # See audit.record.begin, as for attachments.
     attachments: tuple[dict[str, Any], ...] = ()
+    is_shadow: bool = False  # A copy that nobody waits for; see `shadow`.
     request_id: UUID = field(default_factory=uuid7)
     arrived: float = field(default_factory=time.monotonic)
 
@@ -83,6 +84,8 @@ class Order:
     @property
     def priority(self) -> int:
         """Of the tenant's requests a lower one goes first: people before programs, which may only stand further back."""
+        if self.is_shadow:
+            return shadow.LAST
         return 0 if self.channel == "chat" else max(self.request.get("priority", 1), 1)
 
 
@@ -155,7 +158,7 @@ async def begin(order: Order, sink: Sink) -> Generation:
         await in_database(_note_refusal, order, refused)
         raise
     try:
-        handle = await _intent(order)
+        handle = await intent(order)
     except BaseException:
         await reservations.release(reservation)
         raise
@@ -179,7 +182,8 @@ def _note_refusal(order: Order, refused: OverQuota) -> None:
             )
 
 
-async def _intent(order: Order) -> record.Handle:
+async def intent(order: Order) -> record.Handle:
+    """Record what is to be asked. Raises NotRecorded and StreamUnavailable."""
     # The heartbeat comes first, so that the reaper never meets a fresh intent without one.
     await stream.set_alive([order.key])
     asked = _INPUTS[order.kind]
@@ -421,6 +425,9 @@ class Generation:
         )
 
     def _count(self, ending: Ending) -> None:
+        if self.order.is_shadow:
+            metrics.shadows.labels(ending.status).inc()
+            return
         channel, model = self.order.channel, self.order.resolved.model
         timings = ending.timings
         metrics.generations.labels(channel, ending.status, model).inc()

@@ -71,6 +71,11 @@ class Running:
         """The generation when this process runs it; None says nothing about other processes."""
         return self._generations.get(request_id)
 
+    @property
+    def waited_for(self) -> int:
+        """How many there are that somebody waits for."""
+        return sum(not generation.order.is_shadow for generation in self._generations.values())
+
     def close(self) -> None:
         """Start nothing new; end what runs as interrupted."""
         self.closed = True

@@ -96,7 +96,7 @@ def given(order: Order) -> Iterator[dict[str, Any]]:
         return begin(**values)
 
     async def recorded() -> None:
-        await run._intent(order)
+        await run.intent(order)
 
     with patch("audit.record.begin", watched):
         async_to_sync(recorded)()
