@@ -17,6 +17,7 @@ urlpatterns = [
     path("platform/keys/<slug:slug>/rotate", platform_keys.rotate_tenant, name="platform_keys_rotate_tenant"),
     path("platform/deployments/", include("console.pages.deployments.urls")),
     path("platform/models/", include("console.pages.models.urls")),
+    path("platform/rollouts/", include("console.pages.rollouts.urls")),
     path("platform/tenants/", platform_tenants.page, name="platform_tenants"),
     path("platform/tenants/new/", platform_tenants.create, name="platform_tenant_new"),
     path("platform/tenants/<slug:slug>/", platform_tenants.one, name="platform_tenant"),

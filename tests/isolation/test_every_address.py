@@ -35,9 +35,10 @@ from console.routing import application
 from console.sign_in.services import create_provider
 from inference.deployments import services as deployments
 from inference.registry import imports
-from inference.registry.models import ModelVersion, Route
+from inference.registry.models import Deployment, ModelVersion, Route
 from inference.registry.operators import operator as registry_operator
 from inference.registry.services import ensure_default_registry, ensure_default_route
+from inference.rollouts import services as rollouts
 from tenants import clock, keys, lifecycle
 from tenants.access import create_api_key
 from tenants.actors import platform_actor
@@ -452,6 +453,16 @@ PLATFORM_ADDRESSES = {
     "platform/deployments/<uuid:deployment_id>/turn/<slug:action>": Address(
         "/platform/deployments/{deployment}/turn/stop", _roles(PLATFORM), "post", {"confirmed": "yes"}, 302
     ),
+    "platform/rollouts/": Address("/platform/rollouts/", _roles(PLATFORM)),
+    "platform/rollouts/state": Address("/platform/rollouts/state", _roles(PLATFORM)),
+    "platform/rollouts/new/": Address("/platform/rollouts/new/", _roles(PLATFORM)),
+    "platform/rollouts/<uuid:rollout_id>/": Address("/platform/rollouts/{rollout}/", _roles(PLATFORM)),
+    "platform/rollouts/<uuid:rollout_id>/state": Address(
+        "/platform/rollouts/{rollout}/state", _roles(PLATFORM)
+    ),
+    "platform/rollouts/<uuid:rollout_id>/turn/<slug:action>": Address(
+        "/platform/rollouts/{rollout}/turn/back", _roles(PLATFORM), "post", {"confirmed": "yes"}, 302
+    ),
     "platform/models/": Address("/platform/models/", _roles(PLATFORM)),
     "platform/models/prices/": Address("/platform/models/prices/", _roles(PLATFORM)),
     "platform/models/compare/": Address("/platform/models/compare/", _roles(PLATFORM)),
@@ -711,7 +722,9 @@ def _of_the_platform(company: Company, platform_administrator: User) -> dict[str
         by=by, name="theirs", base_url="http://127.0.0.1:9", upstream_model="big"
     )
     paths = {"version": version.pk, "model": version.model.pk, "upload": upload.pk}
-    paths |= {"deployment": deployed.pk, "upstream": upstream.pk}
+    built_in = Deployment.objects.get(name=Deployment.EMBEDDED)
+    rollout = rollouts.begin(by=by, baseline_id=built_in.pk, candidate_id=upstream.pk)
+    paths |= {"deployment": deployed.pk, "upstream": upstream.pk, "rollout": rollout.pk}
     return {"invitation": invitation.pk, **paths}
 
 

@@ -118,7 +118,8 @@ def test_what_cannot_be_is_said_at_its_field(
     assert "a share from 1 to 100" in refused(percent=0)
     assert "This field is required." in refused(candidate_id="")
     assert "Select a valid choice" in refused(candidate_id=UUID(int=1))
-    assert "id_alpha_error" in refused(alpha=90)
+    assert "Write a number from 0.1 to 20." in refused(alpha=90)
+    assert "Write a number from 20 to 100000." in refused(least=1)
     assert not Rollout.objects.exists()
 
 
