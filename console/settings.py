@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "inference.registry",
     "inference.deployments",
     "inference.rollouts",
+    "inference.routing",
     "console",
     "console.chat",
     "console.monitoring",

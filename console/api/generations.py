@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import Any, Literal
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
@@ -17,7 +17,9 @@ from inference.protocol import ApiError, ChatCompletionRequest, CompletionReques
 from inference.protocol_text import EmbeddingRequest
 from inference.registry.models import ModelVersion
 from inference.registry.selectors import Resolved, RouteNotFound
+from inference.routing.ask import ask_of
 from inference.routing.choice import resolve
+from inference.routing.models import RouteClass
 from tenants.access import Actor
 from tenants.database import in_database
 from tenants.quotas.headers import rate_limit_headers
@@ -40,8 +42,7 @@ async def answer_completion(request: HttpRequest, actor: Actor, wish: Completion
 
 async def answer_embeddings(request: HttpRequest, actor: Actor, wish: EmbeddingRequest) -> HttpResponseBase:
     """As answer_chat."""
-    resolved = await resolved_for(actor, wish.model, ModelVersion.Kind.EMBEDDING)
-    order = _order(request, actor, wish, kind="embedding", resolved=resolved)
+    order = await _order(request, actor, wish, kind="embedding", model=ModelVersion.Kind.EMBEDDING)
 
     async def respond(generation: Generation, reader: Reader) -> HttpResponseBase:
         ending = await reader.next()
@@ -49,23 +50,29 @@ async def answer_embeddings(request: HttpRequest, actor: Actor, wish: EmbeddingR
         if error := error_of(ending):
             raise error
         usage = {name: usage_of(ending)[name] for name in ("prompt_tokens", "total_tokens")}
-        body = {"object": "list", "data": generation.vectors, "model": resolved.route, "usage": usage}
+        route = order.resolved.route
+        body = {"object": "list", "data": generation.vectors, "model": route, "usage": usage}
         return JsonResponse(body)
 
     return await _carried_out(request, order, respond)
 
 
-async def resolved_for(
-    actor: Actor, name: str | None, kind: ModelVersion.Kind | None = ModelVersion.Kind.TEXT
-) -> Resolved:
+async def resolved_for(actor: Actor, name: str | None, kind: ModelVersion.Kind | None) -> Resolved:
     """The model that the tenant calls `name`; without a name the default one. Raises ApiError."""
-    return await in_database(_resolve, actor, name, kind)
+    return await in_database(_resolve, actor, name, kind, None)
 
 
-def _resolve(actor: Actor, name: str | None, kind: ModelVersion.Kind | None) -> Resolved:
+def _resolve(
+    actor: Actor, name: str | None, kind: ModelVersion.Kind | None, asked: dict[str, Any] | None
+) -> Resolved:
+    """asked: the request, where a model is to answer it. Its name may end in a class of the route's rules."""
+    route, _colon, wanted = (name or "").partition(":")
+    if wanted and wanted not in RouteClass.values:
+        raise model_not_found(name or "")
+    ask = None if asked is None else ask_of("api", asked, wanted=wanted)
     with tenant_scope(actor.tenant_id):
         try:
-            return resolve(actor, name, kind)
+            return resolve(actor, route if name is not None else None, kind, ask=ask)
         except RouteNotFound:
             raise model_not_found(name or "") from None
 
@@ -78,28 +85,28 @@ async def _answer(
     kind: Literal["chat", "completion"],
     choices: int,
 ) -> HttpResponseBase:
-    order = _order(request, actor, wish, kind=kind, resolved=await resolved_for(actor, wish.model))
+    order = await _order(request, actor, wish, kind=kind)
     shape = Shape(kind=kind, request_id=str(order.request_id), model=order.resolved.route, choices=choices)
     return await _carried_out(request, order, lambda _, reader: _respond(reader, shape, wish))
 
 
-def _order(
+async def _order(
     request: HttpRequest,
     actor: Actor,
     wish: ChatCompletionRequest | CompletionRequest | EmbeddingRequest,
     *,
     kind: Literal["chat", "completion", "embedding"],
-    resolved: Resolved,
+    model: ModelVersion.Kind = ModelVersion.Kind.TEXT,
 ) -> Order:
+    """Raises ApiError."""
+    asked = wish.model_dump(exclude=_NOT_FOR_THE_MODEL, exclude_unset=True, exclude_none=True, by_alias=True)
     return Order(
         actor=actor,
         channel="api",
         permission=API_USE,
         kind=kind,
-        request=wish.model_dump(
-            exclude=_NOT_FOR_THE_MODEL, exclude_unset=True, exclude_none=True, by_alias=True
-        ),
-        resolved=resolved,
+        request=asked,
+        resolved=await in_database(_resolve, actor, wish.model, model, asked),
         client_address=request.META.get("REMOTE_ADDR") or "",
         arrived=request.arrived,  # type: ignore[attr-defined]
     )
@@ -122,6 +129,7 @@ async def _carried_out(
     except ApiError as error:
         return error_response(error, request_id=request_id, limits=limits)
     response.headers["X-Request-Id"] = request_id
+    response.headers["X-Custos-Route"] = f"{order.resolved.deployment}; {order.resolved.reason}"
     for name, value in rate_limit_headers(limits).items():
         response.headers[name] = value
     return response

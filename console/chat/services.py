@@ -22,6 +22,7 @@ from console.chat.models import Conversation, Message
 from inference.generation import stream
 from inference.generation.run import Ending
 from inference.registry.selectors import Resolved, RouteNotFound
+from inference.routing.ask import ask_of
 from inference.routing.choice import resolve
 from tenants import clock
 from tenants.access import Actor
@@ -62,7 +63,7 @@ def plan_ask(
             turns = selectors.turns_before(conversation, None)
         _require_room(actor)
         asked_in = conversation_id or uuid7()
-        resolved = _resolve(actor, route, asked_in)
+        resolved = _resolve(actor, route, asked_in, turns, text)
         return Plan(
             client_id=client_id,
             conversation_id=asked_in,
@@ -93,10 +94,11 @@ def plan_regenerate(
             raise errors.not_found()
         _require_idle(actor, Q(conversation=conversation))
         _require_room(actor)
-        resolved = _resolve(actor, answer.route, conversation.pk)
-        if resolved.reason == "named":
-            resolved = replace(resolved, reason="repeated")
         text = selectors.text_of(answer.question)
+        turns = selectors.turns_before(conversation, answer.question)
+        resolved = _resolve(actor, answer.route, conversation.pk, turns, text)
+        reason = resolved.reason.replace("named", "repeated", 1)
+        resolved = replace(resolved, reason=reason)
         return Plan(
             client_id=client_id,
             conversation_id=conversation.pk,
@@ -105,7 +107,7 @@ def plan_regenerate(
             question_text=text,
             regenerated=answer.pk,
             resolved=resolved,
-            request=_request(selectors.turns_before(conversation, answer.question), text, resolved),
+            request=_request(turns, text, resolved),
         )
 
 
@@ -229,9 +231,14 @@ def title_of(text: str) -> str:
 # --- Parts -----------------------------------------------------------------------------------------
 
 
-def _resolve(actor: Actor, route: str | None, conversation_id: UUID) -> Resolved:
+def _resolve(
+    actor: Actor, route: str | None, conversation_id: UUID, turns: list[prompt.Turn], question: str
+) -> Resolved:
+    said = [text for turn in turns for text in (turn.question, turn.answer) if text]
+    request = {"messages": [{"content": text} for text in (*said, question)]}
+    ask = ask_of("chat", request, conversation=str(conversation_id))
     try:
-        return resolve(actor, route, unit=str(conversation_id))
+        return resolve(actor, route, ask=ask, unit=str(conversation_id))
     except RouteNotFound as error:
         raise errors.route_not_found() from error
 

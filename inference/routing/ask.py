@@ -24,13 +24,15 @@ _OTHER_LETTER = re.compile(r"[^\W\d_]")
 _LATIN = re.compile(r"[A-Za-z]")
 _TASK_SIGNS = {
     "code": re.compile(
-        r"```|\b(?:def|class|import|SELECT|function|const|#include)\b.*[({;:]|代码|函数|编程|\bpython\b|\bsql\b", re.I
+        r"```|\b(?:def|class|import|SELECT|function|const|#include)\b.*[({;:]|代码|函数|编程|\bpython\b|\bsql\b",
+        re.IGNORECASE,
     ),
     "maths": re.compile(
-        r"\d\s*[-+*/×÷^=]\s*\d|\b(?:solve|equation|integral|probability|prove)\b|计算|方程|求解|概率|证明", re.I
+        r"\d\s*[-+*/×÷^=]\s*\d|\b(?:solve|equation|integral|probability|prove)\b|计算|方程|求解|概率|证明",
+        re.IGNORECASE,
     ),
-    "translation": re.compile(r"\btranslat\w*|翻译|译成", re.I),
-    "summary": re.compile(r"\bsummari[sz]\w*|\btl;?dr\b|总结|概括|摘要", re.I),
+    "translation": re.compile(r"\btranslat\w*|翻译|译成", re.IGNORECASE),
+    "summary": re.compile(r"\bsummari[sz]\w*|\btl;?dr\b|总结|概括|摘要", re.IGNORECASE),
 }
 
 

@@ -74,7 +74,10 @@ def hold(conditions: Mapping[str, Any], ask: Ask, groups: Callable[[], Collectio
         and _in_hours(conditions, at.hour)
         and least <= ask.tokens <= most
         and (bool(ask.wanted) or ask.difficulty < conditions.get("difficulty_below", 2))
-        and ("groups" not in conditions or not {str(each) for each in groups()}.isdisjoint(conditions["groups"]))
+        and (
+            "groups" not in conditions
+            or not {str(each) for each in groups()}.isdisjoint(conditions["groups"])
+        )
     )
 
 

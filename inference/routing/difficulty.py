@@ -10,12 +10,13 @@ import re
 from collections.abc import Collection
 
 _CONSTRAINTS = re.compile(
-    r"\b(?:must|exactly|at least|at most|only|without|each|every|not)\b|必须|不得|至少|至多|不要|每个|恰好|仅", re.I
+    r"\b(?:must|exactly|at least|at most|only|without|each|every|not)\b|必须|不得|至少|至多|不要|每个|恰好|仅",
+    re.IGNORECASE,
 )
 _REASONS = re.compile(
     r"\b(?:why|how|explain|compare|analy[sz]e|prove|derive|design|plan|step by step|trade-?offs?)\b"
     r"|为什么|如何|怎么|解释|比较|分析|证明|推导|设计|规划|逐步|权衡",
-    re.I,
+    re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _HAN = re.compile(r"[㐀-鿿]")
