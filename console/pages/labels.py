@@ -170,6 +170,7 @@ EVENTS: dict[str, str | Promise] = {
     "deployment.scaled": _("Deployment scaled"),
     "deployment.configured": _("Settings of a deployment changed"),
     "deployment.key_changed": _("Key of an upstream changed"),
+    "generation.rerouted": _("Request asked of another deployment"),
     "rollout.begun": _("Rollout begun"),
     "rollout.share_set": _("Share of a rollout set"),
     "rollout.promoted": _("Rollout promoted"),

@@ -31,6 +31,7 @@ from inference.generation import metrics, quota, running, shadow, stream
 from inference.generation.errors import NotRecorded, OverQuota, ShuttingDown, StreamUnavailable
 from inference.generation.revocation import Claim
 from inference.registry.selectors import Resolved
+from inference.rollouts import observations
 from tenants import floods
 from tenants.access import Actor, Need
 from tenants.database import in_database
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 Status = Literal["completed", "stopped", "disconnected", "interrupted", "failed", "timed_out", "refused"]
 
 REFUSED = "quota.refused"
+REROUTED = "generation.rerouted"
 
 # After these the text already received is still recorded and delivered; after any other, nothing more is.
 _FLUSHED = ("completed", "interrupted")
@@ -182,6 +184,21 @@ def _note_refusal(order: Order, refused: OverQuota) -> None:
             )
 
 
+def _note_rerouting(order: Order, following: Resolved, error_code: str) -> None:
+    """That another is asked, because the one before failed while nothing had come of it. Raises AuditUnavailable."""
+    ways = {"from": order.resolved, "to": following}
+    record.record_event(
+        actor=order.actor,
+        kind=REROUTED,
+        channel=order.channel,
+        subject_id=order.request_id,
+        detail={way: {"deployment": each.deployment, "version": each.version} for way, each in ways.items()},
+        client_address=order.client_address,
+        status=AuditStatus.FAILED,
+        error_code=error_code,
+    )
+
+
 async def intent(order: Order) -> record.Handle:
     """Record what is to be asked. Raises NotRecorded and StreamUnavailable."""
     # The heartbeat comes first, so that the reaper never meets a fresh intent without one.
@@ -259,7 +276,23 @@ class Generation:
     # --- Receiving ---------------------------------------------------------------------------
 
     async def _receive(self) -> None:
-        client, order = self.order.resolved.client, self.order
+        self._asked = time.monotonic()
+        try:
+            while True:
+                try:
+                    return await self._ask(self.order.resolved)
+                except inference.InferenceError as error:
+                    if not await self._reroute(error):
+                        return self._end(_ending_of(error))
+        except AuditUnavailable:
+            self._fail("audit_lost")
+            self._wake.set()
+        except Exception:
+            logger.exception("generation %s failed while receiving", self.order.request_id)
+            self._end(Ending("failed", error_code="internal_error"))
+
+    async def _ask(self, resolved: Resolved) -> None:
+        client, order = resolved.client, self.order
         ask = {
             "chat": client.stream_chat,
             "completion": client.stream_completion,
@@ -267,23 +300,32 @@ class Generation:
         }[order.kind]
         # As a header only: servers that are not Custos's refuse a body that states a priority.
         body = {k: v for k, v in order.request.items() if k != "priority"}
-        body["model"] = order.resolved.served_id
-        self._asked = time.monotonic()
-        try:
-            answer = ask(
-                body,
-                request_id=str(order.request_id),
-                tenant=str(order.actor.tenant_id),
-                priority=order.priority,
-            )
-            async with aclosing(answer) as items:
-                async for item in items:
-                    self._take(item)
-        except inference.InferenceError as error:
-            self._end(_ending_of(error))
-        except Exception:
-            logger.exception("generation %s failed while receiving", order.request_id)
-            self._end(Ending("failed", error_code="internal_error"))
+        body["model"] = resolved.served_id
+        answer = ask(
+            body,
+            request_id=str(order.request_id),
+            tenant=str(order.actor.tenant_id),
+            priority=order.priority,
+        )
+        async with aclosing(answer) as items:
+            async for item in items:
+                self._take(item)
+
+    async def _reroute(self, error: inference.InferenceError) -> bool:
+        """Whether the next of those in turn is to be asked, which is recorded first. Never once something has come.
+
+        What is refused for what it says would be refused there, too, unless a candidate is alone in refusing it.
+        Raises AuditUnavailable.
+        """
+        failed = self.order.resolved
+        is_theirs = isinstance(error, inference.InferenceRejected) and failed.arm != "candidate"
+        if not failed.others or is_theirs or self._arrivals or self.vectors or self._ending is not None:
+            return False
+        following = replace(failed.others[0], others=failed.others[1:])
+        await in_database(_note_rerouting, self.order, following, error.code)
+        await observations.note_ending(self.order, _ending_of(error))
+        self.order = replace(self.order, resolved=following)
+        return True
 
     def _take(self, item: inference.Event) -> None:
         match item:
@@ -381,6 +423,10 @@ class Generation:
             logger.warning("generation %s: its end could not be published", self.order.request_id)
         await self._clear_alive()
         self._count(ending)
+        await observations.note_ending(self.order, ending)
+        copied = self.order.resolved.shadow
+        if copied is not None and ending.status == "completed":
+            shadow.start(self.order, copied, copied.reason)
 
     async def _close_record(self) -> Ending:
         assert self._ending is not None
