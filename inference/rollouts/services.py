@@ -12,9 +12,9 @@ from inference.deployments.selectors import deployment_by_id, endpoints_of
 from inference.registry.models import Deployment, Route, Stage
 from inference.registry.operators import Operator, change, record
 from inference.registry.selectors import stage_of
-from inference.rollouts import metrics
 from inference.rollouts.models import OPEN, Rollout, RolloutStep, State
 from inference.rollouts.selectors import remembered, rollout_by_id, standing_of
+from inference.routing.models import Target
 from tenants import clock
 from tenants.errors import Refused
 from tenants.models import Tenant
@@ -110,7 +110,7 @@ def roll_back(*, by: Operator, rollout_id: UUID, reason: str, is_automatic: bool
 
 @change
 def promote(*, by: Operator, rollout_id: UUID, reason: str, is_automatic: bool = False) -> Rollout:
-    """Every tenant's routes that led to the baseline lead to the candidate. Raises Refused."""
+    """Every tenant's routes and rules that led to the baseline lead to the candidate. Raises Refused."""
     rollout = _open(rollout_id)
     _may_answer(rollout.candidate)
     if stage_of(rollout.candidate.version) != Stage.PRODUCTION:
@@ -139,7 +139,6 @@ def described(rollout: Rollout) -> dict[str, Any]:
 def _ended(by: Operator, rollout: Rollout, state: State, reason: str, is_automatic: bool) -> Rollout:
     rollout.state, rollout.ended = state, clock.now()
     rollout.save()
-    transaction.on_commit(metrics.ended.labels(state.value).inc)
     reason = reason if is_automatic else clean_text(reason, field="reason")
     return _noted(by, rollout, f"rollout.{state}", reason=reason, is_automatic=is_automatic)
 
@@ -162,10 +161,11 @@ def _noted(by: Operator, rollout: Rollout, kind: str, *, reason: str, is_automat
 
 
 def _lead(by: Operator, old: Deployment, new: Deployment) -> None:
-    """Routes of all tenants from one deployment to another, each tenant's in its own scope."""
+    """Routes and their rules of all tenants from one deployment to another, each tenant's in its own scope."""
     for tenant in Tenant.objects.exclude(status=Tenant.Status.DELETED).order_by("pk"):
         with tenant_scope(tenant.pk):
             Route.objects.filter(deployment=old).update(deployment=new)
+            Target.objects.filter(deployment=old).update(deployment=new)
 
 
 def _open(rollout_id: UUID) -> Rollout:

@@ -20,6 +20,7 @@ from inference.rollouts.selectors import (
     standing_of,
 )
 from inference.routing.choice import resolve
+from inference.routing.models import Target
 from tenants import clock
 from tenants.errors import Refused
 from tenants.scope import tenant_scope
@@ -167,6 +168,8 @@ def test_a_good_candidate_is_promoted_by_itself_where_that_is_wanted_and_taken_b
     by: Operator, baseline: Deployment, candidate: Deployment, acme: Company, north: Company
 ) -> None:
     routes = {company: route_of(company) for company in (acme, north)}
+    with tenant_scope(north.tenant.pk):
+        Target.objects.create(route=routes[north], deployment=baseline, position=1)
     rollout = begun(by, baseline, candidate, promotes_itself=True, least=200)
     observe(rollout, Arm.BASELINE, FIRST)
     decide.tick()
@@ -183,6 +186,7 @@ def test_a_good_candidate_is_promoted_by_itself_where_that_is_wanted_and_taken_b
         for company, route in routes.items():
             with tenant_scope(company.tenant.pk):
                 found.add(Route.objects.get(pk=route.pk).deployment.name)
+                found.update(Target.objects.values_list("deployment__name", flat=True))
         return found
 
     assert leads() == {"other"}
