@@ -129,7 +129,8 @@ async def _carried_out(
     except ApiError as error:
         return error_response(error, request_id=request_id, limits=limits)
     response.headers["X-Request-Id"] = request_id
-    response.headers["X-Custos-Route"] = f"{order.resolved.deployment}; {order.resolved.reason}"
+    answering = generation.order.resolved  # Who was asked last, where others failed before.
+    response.headers["X-Custos-Route"] = f"{answering.deployment}; {answering.reason}"
     for name, value in rate_limit_headers(limits).items():
         response.headers[name] = value
     return response

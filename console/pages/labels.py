@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
 
 from tenants.roles import Role
 
@@ -132,6 +132,12 @@ EVENTS: dict[str, str | Promise] = {
     "service_account.changed": _("Service account changed"),
     "service_account.disabled": _("Service account disabled"),
     "service_account.enabled": _("Service account enabled"),
+    "route.created": _("Route made"),
+    "route.changed": _("Route changed"),
+    "route.deleted": _("Route deleted"),
+    "route.rule_added": _("Rule of a route added"),
+    "route.rule_changed": _("Rule of a route changed"),
+    "route.rule_removed": _("Rule of a route removed"),
     "quota.limit_set": _("Limit set"),
     "quota.limit_removed": _("Limit removed"),
     "identity_provider.created": _("Identity provider added"),
@@ -213,12 +219,37 @@ ROUTE_REASONS: dict[str, str | Promise] = {
     "default": pgettext_lazy("why a route was taken", "default"),
     "named": pgettext_lazy("why a route was taken", "asked for by name"),
     "repeated": pgettext_lazy("why a route was taken", "that of the earlier answer"),
+    "rule": pgettext_lazy("why a route was taken", "rule %(value)s"),
+    "no_rule": pgettext_lazy("why a route was taken", "no rule is for it"),
+    "precise": pgettext_lazy("why a route was taken", "precise"),
+    "fast": pgettext_lazy("why a route was taken", "fast"),
+    "precise:asked": pgettext_lazy("why a route was taken", "precise, as asked for"),
+    "fast:asked": pgettext_lazy("why a route was taken", "fast, as asked for"),
+    "difficulty": pgettext_lazy("why a route was taken", "difficulty %(value)s"),
+    "instead_of": pgettext_lazy("why a route was taken", "as %(value)s cannot answer"),
+    "rollout": pgettext_lazy("why a route was taken", "in the share of a rollout"),
+    "rollout_failed": pgettext_lazy("why a route was taken", "as the candidate of a rollout failed"),
+    "shadow": pgettext_lazy("why a route was taken", "a copy, shown to nobody, of %(value)s"),
 }
 
 
 def state(name: str) -> State:
     """The look of a status; one that has no look yet is shown by its code."""
     return STATES.get(name) or State("", "s-off", name or "–")
+
+
+def route_reason(code: str) -> str:
+    """Why somebody answers, in words: how the route was found, then what its rules said. See `inference.routing.rules`."""
+    return ", ".join(map(_reason_word, code.split()))
+
+
+def _reason_word(word: str) -> str:
+    name, _colon, value = word.partition(":")
+    if name == "difficulty" and "<" in value:
+        score, _sign, below = value.partition("<")
+        return gettext("difficulty %(score)s, below %(below)s") % {"score": score, "below": below}
+    words = ROUTE_REASONS.get(f"{name}:asked" if value == "asked" else name)
+    return word if words is None else str(words) % {"value": value}
 
 
 def event(kind: str) -> str:

@@ -133,7 +133,7 @@ def marked(text: str, terms: Collection[Word | Prefix | Phrase] | None) -> SafeS
 
 @register.filter
 def route_reason(code: str) -> str:
-    return str(labels.ROUTE_REASONS.get(code, code))
+    return labels.route_reason(code)
 
 
 @register.filter

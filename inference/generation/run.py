@@ -32,6 +32,7 @@ from inference.generation.errors import NotRecorded, OverQuota, ShuttingDown, St
 from inference.generation.revocation import Claim
 from inference.registry.selectors import Resolved
 from inference.rollouts import observations
+from inference.routing import circuits
 from tenants import floods
 from tenants.access import Actor, Need
 from tenants.database import in_database
@@ -48,6 +49,7 @@ REROUTED = "generation.rerouted"
 
 # After these the text already received is still recorded and delivered; after any other, nothing more is.
 _FLUSHED = ("completed", "interrupted")
+_DEPLOYMENT_FAILED = (inference.InferenceUnavailable.code, "inference_interrupted")
 _CLOSE_ATTEMPTS_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -323,7 +325,7 @@ class Generation:
             return False
         following = replace(failed.others[0], others=failed.others[1:])
         await in_database(_note_rerouting, self.order, following, error.code)
-        await observations.note_ending(self.order, _ending_of(error))
+        await _note_how_it_went(self.order, _ending_of(error))
         self.order = replace(self.order, resolved=following)
         return True
 
@@ -423,7 +425,7 @@ class Generation:
             logger.warning("generation %s: its end could not be published", self.order.request_id)
         await self._clear_alive()
         self._count(ending)
-        await observations.note_ending(self.order, ending)
+        await _note_how_it_went(self.order, ending)
         copied = self.order.resolved.shadow
         if copied is not None and ending.status == "completed":
             shadow.start(self.order, copied, copied.reason)
@@ -484,6 +486,14 @@ class Generation:
             metrics.inter_token.labels(channel, model).observe(timings.itl_p50_ms / 1000)
         metrics.tokens.labels("prompt", model).inc(ending.usage.prompt_tokens or 0)
         metrics.tokens.labels("completion", model).inc(ending.usage.completion_tokens or 0)
+
+
+async def _note_how_it_went(order: Order, ending: Ending) -> None:
+    """For the rollout that the deployment is part of, and for whether it is asked again soon."""
+    await observations.note_ending(order, ending)
+    deployment, failed = order.resolved.deployment_id, ending.error_code in _DEPLOYMENT_FAILED
+    if deployment is not None and (failed or ending.status == "completed"):
+        await circuits.note(deployment, failed=failed)
 
 
 def _ms(seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""The models that the workspace's routes lead to, for whoever operates them: what answers, and in which stage it is."""
+"""The workspace's routes and the models that they lead to, for whoever operates them."""
 
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -8,6 +8,7 @@ from django.views.decorators.http import require_safe
 from console.pages.models import words
 from console.tenancy import TenantRequest, tenant_view
 from inference.registry.selectors import routed_versions
+from inference.routing import selectors
 from tenants.roles import MODELS_OPERATE
 
 
@@ -18,4 +19,5 @@ def page(request: TenantRequest) -> HttpResponse:
         (version, words.STAGES[version.stage], words.many(version.parameters), routes)
         for version, routes in routed_versions(request.actor)
     ]
-    return render(request, "administration/models.html", {"title": _("Models"), "rows": rows})
+    context = {"title": _("Models"), "rows": rows, "routes": selectors.routes()}
+    return render(request, "administration/models.html", context)

@@ -14,6 +14,7 @@ from console.pages.administration import (
     people,
     quotas,
     roles,
+    routes,
     service_accounts,
     settings,
     usage,
@@ -39,6 +40,14 @@ urlpatterns = [
     path("roles/<uuid:role_id>/", roles.edit, name="role"),
     path("roles/<uuid:role_id>/delete/", roles.delete, name="role_delete"),
     path("models/", models.page, name="models_here"),
+    path("models/routes/new/", routes.create, name="route_new"),
+    path("models/routes/<uuid:route_id>/", routes.one, name="route"),
+    path("models/routes/<uuid:route_id>/delete/", routes.delete, name="route_delete"),
+    path("models/routes/<uuid:route_id>/rules/new/", routes.new_rule, name="rule_new"),
+    path("models/routes/<uuid:route_id>/rules/<uuid:target_id>/", routes.rule, name="rule"),
+    path(
+        "models/routes/<uuid:route_id>/rules/<uuid:target_id>/remove/", routes.remove_rule, name="rule_remove"
+    ),
     path("access/", access.page, name="access"),
     path("access/<slug:code>/<uuid:object_id>/", access.one, name="access_object"),
     path(
