@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Max
+from django.db.utils import Error as DatabaseError
 
 from console.deployments import process
 from console.deployments.watching import Watching
@@ -141,7 +142,7 @@ class Reconciler:
         self._look()
         for deployment in self._deployments.values():
             if deployment.kind == Kind.MANAGED:
-                self._settle(deployment)
+                self._settle_alone(deployment)
         self._drain()
         self._watch_others()
 
@@ -246,6 +247,15 @@ class Reconciler:
 
     # --- Deciding --------------------------------------------------------------------------------
 
+    def _settle_alone(self, deployment: Deployment) -> None:
+        """What is wrong with one is not to hold up the others."""
+        try:
+            self._settle(deployment)
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("%s is looked after again in the next turn", deployment.name)
+
     def _settle(self, deployment: Deployment) -> None:
         mine = [each for each in self._running if each.row.deployment_id == deployment.pk]
         staying = [each for each in mine if not each.is_leaving]
@@ -307,9 +317,9 @@ class Reconciler:
         row = self._new_row(deployment, address=f"http://127.0.0.1:{port}", memory_mb=memory_mb)
         try:
             started = self._start_process(deployment, row.pk, number=row.number, port=port)
-        except OSError as error:
+        except Exception as error:  # Whatever it was, it is kept as any failure is.
             row.state, row.ended = State.FAILED, clock.now()
-            row.failure, row.failure_detail = "not_started", str(error)[:500]
+            row.failure, row.failure_detail = "not_started", (str(error) or repr(error))[:500]
             row.save()
             self._failed_again(deployment.pk)
             return

@@ -257,6 +257,33 @@ def test_a_version_that_is_archived_past_the_service_is_not_started(
     assert states(deployed) == [] and Condition.objects.get().trouble == "stage"
 
 
+def test_one_that_cannot_be_looked_after_holds_up_no_other(
+    world: World, deployed: Deployment, by: Operator, version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = services.create(by=by, name="other", version_id=version.pk)
+    start, needed = world.reconciler._start_process, capacity.needed_mb
+
+    def cannot_start(deployment: Deployment, *args: Any, **facts: Any) -> Any:
+        if deployment.pk == deployed.pk:
+            raise ValueError("what nobody thought of")
+        return start(deployment, *args, **facts)
+
+    monkeypatch.setattr(world.reconciler, "_start_process", cannot_start)
+    world.step()
+    world.ready(other, 1)
+    assert states(other) == ["ready"] and set(states(deployed)) == {"failed"}
+    row, count = deployed.instances.get(number=1), len(states(deployed))
+    assert (row.failure, row.failure_detail) == ("not_started", "what nobody thought of")
+
+    def cannot_tell(deployment: Deployment) -> int:
+        return 1 // (deployment.pk != deployed.pk) * needed(deployment)
+
+    monkeypatch.setattr(capacity, "needed_mb", cannot_tell)
+    services.scale(by=by, deployment_id=other.pk, replicas=2)
+    world.step(60)
+    assert states(other) == ["ready", "starting"] and len(states(deployed)) == count
+
+
 def test_a_new_process_counts_what_another_left_as_ended(world: World, deployed: Deployment) -> None:
     world.step()
     world.ready(deployed, 1)
