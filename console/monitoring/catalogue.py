@@ -79,6 +79,7 @@ KEPT = (
     Kept("up_valkey", Source.MACHINE, "custos_valkey_up", Fold.LEAST),
     Kept("worker_age", Source.MACHINE, "custos_worker_heartbeat_age_seconds", Fold.MOST),
     Kept("disk_free", Source.MACHINE, "custos_disk_free_ratio", Fold.LEAST),
+    Kept("rolled_back", Source.MACHINE, "custos_rollouts_rolled_back", Fold.MOST),
 )
 KEPT_BY_NAME = {kept.name: kept for kept in KEPT}
 
@@ -160,5 +161,8 @@ SERIES = (
     Series("up_valkey", _("Valkey answers"), Unit.STATE, Kind.VALUE, ("up_valkey",)),
     Series("worker_age", _("Worker’s last sign of life"), Unit.SECONDS, Kind.VALUE, ("worker_age",)),
     Series("disk_free", _("Free share of the disk"), Unit.SHARE, Kind.VALUE, ("disk_free",)),
+    Series(
+        "rolled_back", _("Rollouts that Custos just rolled back"), Unit.COUNT, Kind.VALUE, ("rolled_back",)
+    ),
 )
 SERIES_BY_NAME = {series.name: series for series in SERIES}

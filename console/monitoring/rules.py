@@ -137,6 +137,16 @@ DEFAULTS = (
         for_s=0,
         severity="critical",
     ),
+    Terms(
+        name="A rollout was rolled back",
+        series="rolled_back",
+        aggregation="highest",
+        window_s=60,
+        comparison="above",
+        threshold=0,
+        for_s=0,
+        severity="warning",
+    ),
 )
 
 

@@ -5,13 +5,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import requests
 from asgiref.sync import async_to_sync
+from django import db
 from django.conf import settings
 from django.core.cache import cache
 from prometheus_client import Metric
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
@@ -19,6 +21,7 @@ from console.health import inference_client
 from console.monitoring.catalogue import KEPT, Kept, Source
 from console.tasks import HEARTBEAT_KEY
 from inference.client import InferenceUnavailable
+from inference.rollouts.selectors import ended_by_state, rolled_back_lately
 from tenants.valkey import VALKEY_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -91,12 +94,14 @@ class Machine(Collector):
         for kept, text in _MACHINE:
             if kept.name in numbers:
                 yield GaugeMetricFamily(kept.metric, text, value=numbers[kept.name])
+        yield from _of_rollouts()
 
 
 _TEXTS = {
     "up_valkey": "1 when Valkey answers.",
     "worker_age": "Seconds since worker and beat gave a sign of life.",
     "disk_free": "Free share of the disk that holds the installation's folder, 0 to 1.",
+    "rolled_back": "Rollouts that were rolled back by themselves in the last 15 minutes.",
 }
 _MACHINE = [(kept, _TEXTS[kept.name]) for kept in KEPT if kept.source == Source.MACHINE]
 
@@ -110,9 +115,23 @@ def _told_by(source: Source, ask: Callable[[], str]) -> Numbers:
         return {up: 0.0}
 
 
+def _of_rollouts() -> Iterator[Metric]:
+    """Counted where they are kept, so that they agree with the audit, whichever process ended one."""
+    try:
+        ended = ended_by_state()
+    except db.Error:
+        return
+    family = CounterMetricFamily("custos_rollouts_ended", "Rollouts that ended, by how.", labels=["outcome"])
+    for outcome, count in sorted(ended.items()):
+        family.add_metric([outcome], count)
+    yield family
+
+
 def _of_machine() -> Numbers:
     disk = shutil.disk_usage(settings.VAR_DIR)
     found: Numbers = {"disk_free": disk.free / disk.total, "up_valkey": 1.0}
+    with suppress(db.Error):
+        found["rolled_back"] = float(rolled_back_lately())
     try:
         beat = cache.get(HEARTBEAT_KEY)
     except VALKEY_ERRORS:

@@ -5,4 +5,3 @@ from prometheus_client import Counter
 observations = Counter(
     "custos_rollout_observations", "Requests that were part of a rollout.", ["arm", "outcome"]
 )
-ended = Counter("custos_rollouts_ended", "Rollouts that ended, by how.", ["outcome"])

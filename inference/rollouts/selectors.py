@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
 from threading import Lock
 from uuid import UUID
@@ -12,8 +13,9 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet
 
 from inference.registry.models import Deployment
-from inference.rollouts.models import OPEN, Arm, Observation, Rollout, State
+from inference.rollouts.models import OPEN, Arm, Observation, Rollout, RolloutStep, State
 from inference.rollouts.sequential import Comparison, Share
+from tenants import clock
 from tenants.actors import NotVisible
 
 # A rollback is in force everywhere after so long.
@@ -23,6 +25,8 @@ CRITERIA = ("errors", "slow_start", "slow_tokens")
 FIRST = 30
 SLOW_QUANTILE, SLOW_FACTOR = 0.9, 1.5
 IN_A_ROW = 5
+# For so long an alert says that one was rolled back.
+ALERTED = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,18 @@ def rollout_by_id(rollout_id: UUID) -> Rollout:
     if found is None:
         raise NotVisible(str(rollout_id))
     return found
+
+
+def rolled_back_lately() -> int:
+    """How many Custos itself has rolled back in the time that an alert of it lasts."""
+    since = clock.now() - ALERTED
+    return RolloutStep.objects.filter(state=State.ROLLED_BACK, is_automatic=True, when__gte=since).count()
+
+
+def ended_by_state() -> dict[str, int]:
+    """How many have ended, by how."""
+    ended = Rollout.objects.exclude(state__in=OPEN).values_list("state").annotate(Count("pk"))
+    return {state.value: 0 for state in State if state not in OPEN} | dict(ended)
 
 
 # --- Comparing -----------------------------------------------------------------------------------------

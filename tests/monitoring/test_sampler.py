@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 
 from audit import metrics as audit_metrics
-from console.monitoring import catalogue, loop, reading, sampler, sources
+from console.monitoring import catalogue, loop, reading, rules, sampler, sources
 from console.monitoring.models import Minute, Rule, Sample, SamplerState, Slot
 from inference.generation import metrics
 from inference.server.metrics import Metrics, Snapshot
@@ -198,7 +198,7 @@ def test_a_turn_of_the_monitor_samples_and_makes_the_first_rules(monkeypatch: py
     monitor.step()
     monitor.step()
     assert Sample.objects.count() == 2
-    assert Rule.objects.count() == 8
+    assert Rule.objects.count() == len(rules.DEFAULTS)
     assert SamplerState.objects.get().counters[0] == 1
     Rule.objects.update(removed=NOON)
     loop.Loop(threading.Event()).step()
