@@ -39,6 +39,7 @@ from inference.registry.models import Deployment, ModelVersion, Route
 from inference.registry.operators import operator as registry_operator
 from inference.registry.services import ensure_default_registry, ensure_default_route
 from inference.rollouts import services as rollouts
+from inference.routing.models import Target
 from tenants import clock, keys, lifecycle
 from tenants.access import create_api_key
 from tenants.actors import platform_actor
@@ -277,6 +278,24 @@ TENANT_ADDRESSES = {
     ),
     "t/<slug:slug>/administration/models/": Address(
         "/t/acme-bank/administration/models/", _roles("operator")
+    ),
+    "t/<slug:slug>/administration/models/routes/new/": Address(
+        "/t/acme-bank/administration/models/routes/new/", _roles("operator")
+    ),
+    "t/<slug:slug>/administration/models/routes/<uuid:route_id>/": Address(
+        "/t/acme-bank/administration/models/routes/{route}/", _roles("operator")
+    ),
+    "t/<slug:slug>/administration/models/routes/<uuid:route_id>/delete/": Address(
+        "/t/acme-bank/administration/models/routes/{route}/delete/", _roles("operator")
+    ),
+    "t/<slug:slug>/administration/models/routes/<uuid:route_id>/rules/new/": Address(
+        "/t/acme-bank/administration/models/routes/{route}/rules/new/", _roles("operator")
+    ),
+    "t/<slug:slug>/administration/models/routes/<uuid:route_id>/rules/<uuid:target_id>/": Address(
+        "/t/acme-bank/administration/models/routes/{route}/rules/{rule_of_route}/", _roles("operator")
+    ),
+    "t/<slug:slug>/administration/models/routes/<uuid:route_id>/rules/<uuid:target_id>/remove/": Address(
+        "/t/acme-bank/administration/models/routes/{route}/rules/{rule_of_route}/remove/", _roles("operator")
     ),
     "t/<slug:slug>/administration/access/": Address(
         "/t/acme-bank/administration/access/", SEEING_ADMINISTRATION | {"operator"}
@@ -684,12 +703,15 @@ def _reader_alert(company: Company) -> dict[str, Any]:
 def _people(company: Company, member: User) -> dict[str, Any]:
     """The membership of a member, a group, and a role of the tenant's own."""
     with tenant_scope(company.tenant.pk):
+        route = Route.objects.get(is_default=True)
+        rule = Target.objects.create(route=route, deployment=route.deployment, position=1)
         return {
             "member": Membership.objects.get(user=member).pk,
             "group": Group.objects.create(name="Treasury").pk,
             "role": CustomRole.objects.create(slug="analyst", name="Analyst").pk,
             "everyone": Group.objects.get(is_everyone=True).pk,
-            "route": Route.objects.get(is_default=True).pk,
+            "route": route.pk,
+            "rule_of_route": rule.pk,
         }
 
 
