@@ -56,6 +56,8 @@ PAGES = {
         "/platform/deployments/",
         "/platform/deployments/new/",
         "/platform/deployments/upstream/",
+        "/platform/rollouts/",
+        "/platform/rollouts/new/",
         "/platform/monitoring/",
         "/platform/monitoring/span/",
         "/platform/alerts/",
