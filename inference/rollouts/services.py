@@ -102,7 +102,9 @@ def roll_back(*, by: Operator, rollout_id: UUID, reason: str, is_automatic: bool
         if Rollout.objects.filter(baseline=rollout.candidate, state__in=OPEN).exists():
             raise Refused("open", _("The candidate is the baseline of another rollout. End that first."))
         _may_answer(rollout.baseline)
-        _lead(by, rollout.candidate, rollout.baseline)
+        promoted = rollout.steps.filter(state=State.PROMOTED).latest("pk")
+        # Not those that led to the candidate before, nor those that lead elsewhere by now.
+        _lead(rollout.candidate, rollout.baseline, promoted.figures["moved"])
     elif not rollout.is_open:
         raise Refused("ended", _("This rollout has ended."))
     return _ended(by, rollout, State.ROLLED_BACK, reason, is_automatic)
@@ -115,8 +117,8 @@ def promote(*, by: Operator, rollout_id: UUID, reason: str, is_automatic: bool =
     _may_answer(rollout.candidate)
     if stage_of(rollout.candidate.version) != Stage.PRODUCTION:
         raise Refused("stage", _("The candidate’s version is not in production. Bring it there first."))
-    _lead(by, rollout.baseline, rollout.candidate)
-    return _ended(by, rollout, State.PROMOTED, reason, is_automatic)
+    moved = _lead(rollout.baseline, rollout.candidate)
+    return _ended(by, rollout, State.PROMOTED, reason, is_automatic, moved)
 
 
 @change
@@ -136,15 +138,32 @@ def described(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def _ended(by: Operator, rollout: Rollout, state: State, reason: str, is_automatic: bool) -> Rollout:
+def _ended(
+    by: Operator,
+    rollout: Rollout,
+    state: State,
+    reason: str,
+    is_automatic: bool,
+    moved: list[str] | None = None,
+) -> Rollout:
     rollout.state, rollout.ended = state, clock.now()
     rollout.save()
     reason = reason if is_automatic else clean_text(reason, field="reason")
-    return _noted(by, rollout, f"rollout.{state}", reason=reason, is_automatic=is_automatic)
+    return _noted(by, rollout, f"rollout.{state}", reason=reason, is_automatic=is_automatic, moved=moved)
 
 
-def _noted(by: Operator, rollout: Rollout, kind: str, *, reason: str, is_automatic: bool = False) -> Rollout:
+def _noted(
+    by: Operator,
+    rollout: Rollout,
+    kind: str,
+    *,
+    reason: str,
+    is_automatic: bool = False,
+    moved: list[str] | None = None,
+) -> Rollout:
     figures = standing_of(rollout).told()
+    if moved is not None:
+        figures["moved"] = moved
     RolloutStep.objects.create(
         rollout=rollout,
         state=rollout.state,
@@ -160,12 +179,18 @@ def _noted(by: Operator, rollout: Rollout, kind: str, *, reason: str, is_automat
     return rollout
 
 
-def _lead(by: Operator, old: Deployment, new: Deployment) -> None:
-    """Routes and their rules of all tenants from one deployment to another, each tenant's in its own scope."""
+def _lead(old: Deployment, new: Deployment, only: list[str] | None = None) -> list[str]:
+    """Routes and rules from one deployment to another, each tenant's in its own scope; the ids of those that were moved."""
+    moved: list[str] = []
     for tenant in Tenant.objects.exclude(status=Tenant.Status.DELETED).order_by("pk"):
         with tenant_scope(tenant.pk):
-            Route.objects.filter(deployment=old).update(deployment=new)
-            Target.objects.filter(deployment=old).update(deployment=new)
+            for model in (Route, Target):
+                rows = model.objects.filter(deployment=old)
+                if only is not None:
+                    rows = rows.filter(pk__in=only)
+                moved += [str(pk) for pk in rows.values_list("pk", flat=True)]
+                rows.update(deployment=new)
+    return moved
 
 
 def _open(rollout_id: UUID) -> Rollout:

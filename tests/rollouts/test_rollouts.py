@@ -170,6 +170,7 @@ def test_a_good_candidate_is_promoted_by_itself_where_that_is_wanted_and_taken_b
     routes = {company: route_of(company) for company in (acme, north)}
     with tenant_scope(north.tenant.pk):
         Target.objects.create(route=routes[north], deployment=baseline, position=1)
+        own = Route.objects.create(name="own", label="Own", deployment=candidate)
     rollout = begun(by, baseline, candidate, promotes_itself=True, least=200)
     observe(rollout, Arm.BASELINE, FIRST)
     decide.tick()
@@ -192,6 +193,8 @@ def test_a_good_candidate_is_promoted_by_itself_where_that_is_wanted_and_taken_b
     assert leads() == {"other"}
     services.roll_back(by=by, rollout_id=rollout.pk, reason="Not what we want")
     assert leads() == {Deployment.EMBEDDED}
+    with tenant_scope(north.tenant.pk):
+        assert Route.objects.get(pk=own.pk).deployment == candidate, "it led there before"
     assert now(rollout).state == State.ROLLED_BACK
 
 
