@@ -43,7 +43,9 @@ def test_a_version_is_deployed_watched_killed_and_stopped(
     page.get_by_role("link", name="Deploy a version").click()
     assert violations(page) == [] and fits(page)
     page.get_by_label("Name", exact=True).fill("small")
-    page.get_by_label("Version", exact=True).select_option(label=f"{made['version']} · float32 · about 1,339 MB")
+    page.get_by_label("Version", exact=True).select_option(
+        label=f"{made['version']} · float32 · about 1,339 MB"
+    )
     page.get_by_label("Memory for context, MB").fill("64")
     page.get_by_role("button", name="Deploy", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("small")
