@@ -149,7 +149,14 @@ def _ended(
     rollout.state, rollout.ended = state, clock.now()
     rollout.save()
     reason = reason if is_automatic else clean_text(reason, field="reason")
-    return _noted(by, rollout, f"rollout.{state}", reason=reason, is_automatic=is_automatic, moved=moved)
+    return _noted(by, rollout, _ENDS[state], reason=reason, is_automatic=is_automatic, moved=moved)
+
+
+_ENDS = {
+    State.PROMOTED: "rollout.promoted",
+    State.ROLLED_BACK: "rollout.rolled_back",
+    State.UNDECIDED: "rollout.undecided",
+}
 
 
 def _noted(

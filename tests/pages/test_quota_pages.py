@@ -134,12 +134,12 @@ def test_usage_is_everybodys_for_who_may_see_it_and_ones_own_for_others(
     assert "curator@" not in own and "By member" not in own
     assert "Limits that bind you" in own and "85 %" in own
     assert csv_of(administrator_browser, USAGE, by="member")[1:] == [
-        "member@acme-bank.example,2,4200,4198,2,0,0",
-        "curator@acme-bank.example,1,3500,3499,1,0,0",
+        "member@acme-bank.example,2,4200,4198,2,0,0,",
+        "curator@acme-bank.example,1,3500,3499,1,0,0,",
     ]
     assert csv_of(member_browser, USAGE, by="model")[1:] == [
-        "small,1,3000,2999,1,0,0",
-        "large,1,1200,1199,1,0,0",
+        "small,1,3000,2999,1,0,0,",
+        "large,1,1200,1199,1,0,0,",
     ]
     assert len(csv_of(member_browser, USAGE)) == 3, "a heading, and two rows of the member's own"
     assert member_browser.get(USAGE, {"format": "csv", "by": "member"}).status_code == 404

@@ -188,7 +188,7 @@ def test_nothing_changes_when_it_cannot_be_recorded(
     for kind, deed in deeds.items():
         with undone(), tenant_scope(acme.tenant.pk):
             with monkeypatch.context() as patch:
-                patch.setattr(record.envelope, "seal", fail)
+                patch.setattr(record.envelope, "record_cipher", fail)
                 with pytest.raises(AuditUnavailable):
                     deed()
             assert repr(state(acme)) == before, kind
