@@ -1,6 +1,7 @@
 """The registry of models in a browser: another precision, a comparison, an upload in pieces; all of it clean and narrow."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 
@@ -63,7 +64,7 @@ def test_the_default_gets_an_int8_version_that_is_staged_and_compared(sign_in: C
     assert violations(page) == []
     page.get_by_label("Precision", exact=True).select_option("int8")
     page.get_by_role("button", name="Register a version").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("smollm2-135m-instruct@2")
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"^smollm2-135m-instruct@[2-9]$"))
     page.get_by_role("link", name="Stage…").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Reason").fill("To be tried")
