@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -352,6 +352,7 @@ class _Write:
 class _Ending:
     """A record to be closed, unless it is."""
 
+    model: ClassVar = AuditCompletion
     handle: Handle
     status: str
     finish_reason: str = ""
@@ -397,9 +398,7 @@ def _together(writes: Sequence[_Write | _Ending]) -> Sequence[_Row | None]:
         ]
         for model in (AuditRecord, AuditChunk, AuditCompletion):
             new = [
-                row
-                for each, row in zip(writes, rows, strict=True)
-                if row is not None and (each.model if isinstance(each, _Write) else AuditCompletion) is model
+                row for each, row in zip(writes, rows, strict=True) if row is not None and each.model is model
             ]
             if new:
                 journeys.tell(*_insertion(model, new))
