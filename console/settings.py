@@ -80,6 +80,7 @@ INSTALLED_APPS = [
     "inference.deployments",
     "inference.rollouts",
     "inference.routing",
+    "knowledge",
     "console",
     "console.chat",
     "console.monitoring",
