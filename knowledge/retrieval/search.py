@@ -1,0 +1,169 @@
+"""The passages of a question: found by words and by meaning, fused by their ranks (Cormack and others, 2009).
+
+What the asker may not read is left out before anything is ranked or counted. A document answers with the version that
+holds on the day that is asked about: today, unless the question names another.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.db.models import Q
+
+from knowledge import access, sealing
+from knowledge.models import Base, Chunk, Version
+from knowledge.retrieval import lexical, vectors
+from knowledge.retrieval.lexical import Place
+from knowledge.retrieval.options import Options
+from tenants import clock
+from tenants.access import Actor
+
+CANDIDATES = 50  # Of each stage.
+_RANK_CONSTANT = 60  # Of reciprocal rank fusion, as published.
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How a passage was found. Ranks count from 1; None: this stage did not find it. cosine: with the question."""
+
+    fused: float
+    words: float | None = None
+    words_rank: int | None = None
+    cosine: float | None = None
+    vector_rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk as it is shown and cited; `start` and `end` are characters of the version's text."""
+
+    base_id: UUID
+    document_id: UUID
+    document: str
+    version_id: UUID
+    version: int
+    ordinal: int
+    start: int
+    end: int
+    page_from: int | None
+    page_to: int | None
+    language: str
+    headings: tuple[str, ...]
+    text: str
+    scores: Scores
+    is_superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question in the forms in which the stages need it. vectors: by the label of the model that made them."""
+
+    text: str
+    vectors: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict, repr=False)
+    at: datetime.date | None = None
+
+
+def versions_for(actor: Actor, bases: Sequence[Base], at: datetime.date | None = None) -> list[Version]:
+    """Of each document that the actor may read, the version that holds on that day and is indexed."""
+    day = at or clock.now().date()
+    holds = Q(valid_from=None) | Q(valid_from__lte=day)
+    lasts = Q(valid_until=None) | Q(valid_until__gt=day)
+    documents = access.visible_documents(actor, [base.pk for base in bases])
+    found = Version.objects.filter(holds, lasts, document__in=documents).exclude(lengths=b"")
+    wanted = ("tenant_id", "base_id", "document_id", "number", "lengths", "valid_until")
+    return list(found.order_by("document_id", "-number").distinct("document_id").only(*wanted))
+
+
+def search(
+    actor: Actor,
+    bases: Sequence[Base],
+    asked: Asked,
+    *,
+    models: dict[UUID, vectors.Model] | None = None,
+    options: Options | None = None,
+) -> list[Passage]:
+    """The best passages for a question, the best first. Inside the tenant's scope; the bases are the actor's to ask.
+
+    models: by base, what its chunks were embedded by; without a vector of it in `asked`, that base is searched by words.
+    """
+    wanted = options or Options()
+    versions = versions_for(actor, bases, asked.at)
+    by_words = lexical.search(actor.tenant_id, versions, asked.text, most=CANDIDATES) if wanted.words else []
+    by_meaning = _by_meaning(versions, asked, models or {}) if wanted.vectors else []
+    fused = _fused(by_words, by_meaning, wanted)
+    best = sorted(fused.items(), key=lambda item: -item[1].fused)[: wanted.passages]
+    return _passages(best)
+
+
+def _by_meaning(
+    versions: Sequence[Version], asked: Asked, models: dict[UUID, vectors.Model]
+) -> list[tuple[Place, float]]:
+    found: list[tuple[Place, float]] = []
+    for model in {model.label: model for model in models.values()}.values():
+        vector = asked.vectors.get(model.label)
+        if vector is None:
+            continue
+        of_model = [each for each in versions if (of := models.get(each.base_id)) and of.label == model.label]
+        found += vectors.nearest(of_model, vector, model=model, most=CANDIDATES)
+    return sorted(found, key=lambda item: -item[1])[:CANDIDATES]
+
+
+def _fused(
+    by_words: Sequence[tuple[Place, float]], by_meaning: Sequence[tuple[Place, float]], options: Options
+) -> dict[Place, Scores]:
+    words = {place: (rank, score) for rank, (place, score) in enumerate(by_words, start=1)}
+    meaning = {place: (rank, score) for rank, (place, score) in enumerate(by_meaning, start=1)}
+    found = {}
+    for place in {**words, **meaning}:
+        words_rank, score = words.get(place, (None, None))
+        vector_rank, cosine = meaning.get(place, (None, None))
+        fused = _share(words_rank, options.words) + _share(vector_rank, options.vectors)
+        found[place] = Scores(fused, score, words_rank, cosine, vector_rank)
+    return found
+
+
+def _share(rank: int | None, weight: float) -> float:
+    return 0.0 if rank is None else weight / (_RANK_CONSTANT + rank)
+
+
+def _passages(best: Sequence[tuple[Place, Scores]]) -> list[Passage]:
+    if not best:
+        return []
+    places = Q()
+    for (version_id, ordinal), _scores in best:
+        places |= Q(version_id=version_id, ordinal=ordinal)
+    chunks = {
+        (chunk.version_id, chunk.ordinal): chunk
+        for chunk in Chunk.objects.filter(places)
+        .select_related("version__document")
+        .defer("version__sealed_text", "version__sealed_layout")
+    }
+    return [_passage(chunks[place], scores) for place, scores in best if place in chunks]
+
+
+def _passage(chunk: Chunk, scores: Scores) -> Passage:
+    version, document = chunk.version, chunk.version.document
+    place: dict[str, Any] = {"tenant_id": chunk.tenant_id, "base_id": version.base_id}
+    content = sealing.unseal(chunk.sealed, row=chunk.pk, field="chunk", **place)
+    return Passage(
+        base_id=version.base_id,
+        document_id=document.pk,
+        document=sealing.unseal(document.sealed_name, row=document.pk, field="name", **place),
+        version_id=version.pk,
+        version=version.number,
+        ordinal=chunk.ordinal,
+        start=chunk.start,
+        end=chunk.end,
+        page_from=chunk.page_from,
+        page_to=chunk.page_to,
+        language=chunk.language,
+        headings=tuple(content["headings"]),
+        text=content["text"],
+        scores=scores,
+        is_superseded=version.valid_until is not None and version.valid_until <= clock.now().date(),
+    )
