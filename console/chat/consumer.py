@@ -180,7 +180,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
                     "delta", generation=str(generation), seq=piece.seq, text=piece.text, **thought
                 )
             else:
-                await self._send("done", generation=str(generation), seq=piece.seq, **_done(piece.end))
+                # Read anew: what its sentences rest on is known now that they are written.
+                sources = await in_database(selectors.sources_for, actor, generation)
+                done = {**_done(piece.end), "sources": sources}
+                await self._send("done", generation=str(generation), seq=piece.seq, **done)
                 await self._tell_quota(actor)
 
     async def _tell_quota(self, actor: Actor) -> None:
@@ -315,6 +318,7 @@ def _exchange(started: Exchange) -> dict[str, Any]:
         "answer": {"id": str(started.answer_id)},
         "generation": str(started.generation),
         "regenerated": str(regenerated) if regenerated else None,
+        "sources": started.sources,
     }
 
 

@@ -16,13 +16,14 @@ from django.db.models import Q
 
 from audit import output, record
 from audit.output import Kind, Part
-from console.chat import access, selectors, services
+from console.chat import access, grounding, selectors, services
 from console.chat.errors import ChatError
 from console.chat.frames import Ask, Regenerate
 from console.chat.models import Message
 from inference.client import Delta
 from inference.generation import run, running, stream
 from inference.generation.run import Ending, Order
+from knowledge import asking
 from tenants.access import Actor, Need, NotVisible
 from tenants.database import in_database
 from tenants.roles import CHAT_USE
@@ -58,6 +59,7 @@ async def ask(*, actor: Actor, frame: Ask, client_address: str) -> selectors.Exc
         conversation_id=frame.conversation,
         text=frame.text,
         route=frame.route,
+        bases=frame.knowledge,
     )
     return await _carry_out(actor, plan, client_address, arrived)
 
@@ -71,6 +73,7 @@ async def regenerate(*, actor: Actor, frame: Regenerate, client_address: str) ->
         client_id=frame.client_id,
         conversation_id=frame.conversation,
         answer_id=frame.answer,
+        without_documents=frame.without_documents,
     )
     return await _carry_out(actor, plan, client_address, arrived)
 
@@ -80,6 +83,10 @@ async def _carry_out(
 ) -> selectors.Exchange:
     if isinstance(plan, selectors.Exchange):
         return plan
+    if plan.bases:
+        said = [turn.question for turn in plan.turns]
+        found = await asking.aask(actor, plan.bases, plan.question_text, earlier=said)
+        plan = services.grounded(plan, found)
     order = Order(
         actor=actor,
         channel="chat",
@@ -89,7 +96,8 @@ async def _carry_out(
         resolved=plan.resolved,
         conversation_id=plan.conversation_id,
         client_address=client_address,
-        needs=frozenset({access.need(plan.conversation_id, access.CHANGE)}),
+        needs=frozenset({access.need(plan.conversation_id, access.CHANGE)}) | grounding.needs_of(plan.bases),
+        passages=plan.passages,
         arrived=arrived,
     )
     generation = await run.begin(order, StreamSink(order.key))

@@ -32,6 +32,7 @@ class Ask(_Frame):
     conversation: UUID | None = None
     text: Annotated[str, Field(strict=True)]
     route: Annotated[str, Field(strict=True, max_length=100)] | None = None
+    knowledge: Annotated[tuple[UUID, ...], Field(max_length=limits.BASES)] = ()
 
 
 class Regenerate(_Frame):
@@ -39,6 +40,7 @@ class Regenerate(_Frame):
     client_id: UUID
     conversation: UUID
     answer: UUID
+    without_documents: Annotated[bool, Field(strict=True)] = False
 
 
 class Stop(_Frame):

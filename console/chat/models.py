@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -85,10 +86,16 @@ class Message(TenantModel):
         "self", null=True, on_delete=models.CASCADE, related_name="answers", help_text=_("Of an answer.")
     )
     sealed_content = models.BinaryField()
+    bases = ArrayField(
+        models.UUIDField(), default=list, blank=True, help_text=_("Of a question: what it was asked of.")
+    )
     status = models.CharField(max_length=12, choices=Status, default=Status.COMPLETED)
     created = models.DateTimeField(default=clock.now)
 
     # Of answers only.
+    sealed_sources = models.BinaryField(
+        default=b"", help_text=_("Passages that were found, and what rests on them.")
+    )
     client_id = models.UUIDField(
         null=True, help_text=_("Chosen by the browser; makes a repeated ask harmless.")
     )

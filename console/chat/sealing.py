@@ -25,6 +25,20 @@ def seal_content(
     return _seal(tenant_id, day, text, _place(tenant_id, conversation_id, message_id, "content"))
 
 
+def seal_sources(
+    *, tenant_id: UUID, conversation_id: UUID, message_id: UUID, day: datetime.date, text: str
+) -> bytes:
+    """Needs the tenant's scope."""
+    return _seal(tenant_id, day, text, _place(tenant_id, conversation_id, message_id, "sources"))
+
+
+def open_sources(
+    *, tenant_id: UUID, conversation_id: UUID, message_id: UUID, day: datetime.date, sealed: bytes
+) -> str:
+    """Needs the tenant's scope. Raises envelope.Tampered."""
+    return _open(tenant_id, day, sealed, _place(tenant_id, conversation_id, message_id, "sources"))
+
+
 def open_title(*, tenant_id: UUID, conversation_id: UUID, day: datetime.date, sealed: bytes) -> str:
     """Needs the tenant's scope. Raises envelope.Tampered."""
     return _open(tenant_id, day, sealed, _place(tenant_id, conversation_id, None, "title"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from console.chat.prompt import Turn
 from inference.generation.errors import explain
 from inference.registry.models import ModelVersion
 from inference.registry.selectors import usable_routes
+from knowledge.access import visible_bases
+from knowledge.sealing import name_of
 from tenants.access import Actor
 from tenants.ids import day_of
 from tenants.quotas.selectors import banner
@@ -33,6 +36,7 @@ class Exchange:
     answer_id: UUID
     generation: UUID
     regenerated: UUID | None
+    sources: dict[str, Any] | None = None  # See grounding.kept.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,7 @@ def exchange_of(answer: Message) -> Exchange:
         answer_id=answer.pk,
         generation=answer.generation,
         regenerated=earlier.values_list("pk", flat=True).first(),
+        sources=sources_of(answer),
     )
 
 
@@ -121,6 +126,7 @@ def page_data(actor: Actor, conversation_id: UUID | None) -> dict[str, Any]:
         "conversations": conversations_listed(actor),
         "messages": _messages(conversation.messages.order_by("pk")) if conversation else [],
         "routes": _routes(actor),
+        "knowledge": _knowledge(actor),
         "limits": {"text_bytes": limits.TEXT_BYTES},
         "quota": _quota(actor),
     }
@@ -140,6 +146,14 @@ def _quota(actor: Actor) -> dict[str, Any] | None:
 def _routes(actor: Actor) -> list[dict[str, str]]:
     chatting = usable_routes(actor).filter(deployment__version__kind=ModelVersion.Kind.TEXT)
     return [{"name": route.name, "label": route.label} for route in chatting]
+
+
+def _knowledge(actor: Actor) -> list[dict[str, str]]:
+    """The bases that the actor may ask, by name."""
+    found = [
+        {"id": str(base.pk), "name": name_of(base)} for base in visible_bases(actor)[: limits.BASES_LISTED]
+    ]
+    return sorted(found, key=lambda base: base["name"].casefold())
 
 
 def conversations_listed(actor: Actor) -> list[dict[str, str]]:
@@ -164,6 +178,8 @@ def _message(message: Message) -> dict[str, Any]:
         "generation": str(message.generation) if message.generation else None,
         "active": message.is_generating,
         "answers": str(message.question_id) if message.question_id else None,
+        "knowledge": [str(base_id) for base_id in message.bases],
+        "sources": sources_of(message),
         "error": explain(message.error_code) if message.error_code else "",
         "meta": {
             "model": message.route,
@@ -192,6 +208,30 @@ def parts_of(message: Message) -> list[Part]:
         sealed=bytes(message.sealed_content),
     )
     return output.decode(kept)
+
+
+def sources_of(answer: Message) -> dict[str, Any] | None:
+    """What was found in documents for it; None where none were asked. See grounding.kept."""
+    if not answer.sealed_sources:
+        return None
+    kept = sealing.open_sources(
+        tenant_id=answer.tenant_id,
+        conversation_id=answer.conversation_id,
+        message_id=answer.pk,
+        day=day_of(answer.pk),
+        sealed=bytes(answer.sealed_sources),
+    )
+    try:
+        found: dict[str, Any] = json.loads(kept)
+    except ValueError:  # Gone under the retention policy.
+        return None
+    return found
+
+
+def sources_for(actor: Actor, generation_id: UUID) -> dict[str, Any] | None:
+    """As `sources_of`, of the answer that a generation wrote. Opens the tenant's scope; raises NotVisible."""
+    with tenant_scope(actor.tenant_id):
+        return sources_of(access.access_generation(actor, generation_id))
 
 
 def title_of(conversation: Conversation) -> str:

@@ -8,6 +8,7 @@ the intent is recorded.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -17,13 +18,14 @@ from django.db.models import Q
 
 from audit import output
 from audit.output import Part
-from console.chat import access, errors, limits, prompt, sealing, selectors
+from console.chat import access, errors, grounding, limits, prompt, sealing, selectors
 from console.chat.models import Conversation, Message
 from inference.generation import stream
 from inference.generation.run import Ending
 from inference.registry.selectors import Resolved, RouteNotFound
 from inference.routing.ask import ask_of
 from inference.routing.choice import resolve
+from knowledge import asking
 from tenants import clock
 from tenants.access import Actor
 from tenants.ids import day_of, uuid7
@@ -42,6 +44,10 @@ class Plan:
     regenerated: UUID | None  # The answer that this one stands beside; None for a new question.
     resolved: Resolved
     request: dict[str, Any]  # For the model.
+    turns: tuple[prompt.Turn, ...] = ()
+    bases: tuple[UUID, ...] = ()  # What it is asked of.
+    passages: tuple[dict[str, Any], ...] = ()  # Of them, for the record.
+    sources: dict[str, Any] | None = None  # Of them, as the conversation keeps them.
 
 
 class AlreadyAsked(Exception):
@@ -49,7 +55,13 @@ class AlreadyAsked(Exception):
 
 
 def plan_ask(
-    *, actor: Actor, client_id: UUID, conversation_id: UUID | None, text: str, route: str | None
+    *,
+    actor: Actor,
+    client_id: UUID,
+    conversation_id: UUID | None,
+    text: str,
+    route: str | None,
+    bases: tuple[UUID, ...] = (),
 ) -> Plan | selectors.Exchange:
     """A new question. An Exchange comes back when this client_id was asked before. Raises ChatError, NotVisible."""
     with tenant_scope(actor.tenant_id):
@@ -73,11 +85,18 @@ def plan_ask(
             regenerated=None,
             resolved=resolved,
             request=_request(turns, text, resolved),
+            turns=tuple(turns),
+            bases=bases,
         )
 
 
 def plan_regenerate(
-    *, actor: Actor, client_id: UUID, conversation_id: UUID, answer_id: UUID
+    *,
+    actor: Actor,
+    client_id: UUID,
+    conversation_id: UUID,
+    answer_id: UUID,
+    without_documents: bool = False,
 ) -> Plan | selectors.Exchange:
     """A further answer to an old question; earlier answers stay. As `plan_ask` otherwise."""
     with tenant_scope(actor.tenant_id):
@@ -108,7 +127,19 @@ def plan_regenerate(
             regenerated=answer.pk,
             resolved=resolved,
             request=_request(turns, text, resolved),
+            turns=tuple(turns),
+            bases=() if without_documents else tuple(answer.question.bases),
         )
+
+
+def grounded(plan: Plan, found: asking.Found) -> Plan:
+    """The same question with what was found for it; nobody is asked when that holds no answer."""
+    request, given = grounding.request_for(list(plan.turns), plan.question_text, found, plan.resolved)
+    resolved = plan.resolved if found.is_enough else grounding.without_answer(plan.resolved)
+    sources = grounding.kept(found, len(given))
+    return replace(
+        plan, resolved=resolved, request=request, passages=grounding.recorded(given), sources=sources
+    )
 
 
 def store(*, actor: Actor, plan: Plan, generation: UUID) -> selectors.Exchange:
@@ -128,18 +159,7 @@ def store(*, actor: Actor, plan: Plan, generation: UUID) -> selectors.Exchange:
                 Conversation.objects.filter(pk=plan.conversation_id).update(updated=clock.now())
             if plan.regenerated is None:
                 _create_question(actor, plan)
-            answer = Message.objects.create(
-                conversation_id=plan.conversation_id,
-                author_id=actor.user_id,
-                role=Message.Role.ASSISTANT,
-                question_id=plan.question_id,
-                sealed_content=b"",
-                status=Message.Status.GENERATING,
-                client_id=plan.client_id,
-                generation=generation,
-                route=plan.resolved.route,
-                model=plan.resolved.model,
-            )
+            answer = _create_answer(actor, plan, generation)
             return selectors.Exchange(
                 conversation_id=plan.conversation_id,
                 title=title,
@@ -148,6 +168,7 @@ def store(*, actor: Actor, plan: Plan, generation: UUID) -> selectors.Exchange:
                 answer_id=answer.pk,
                 generation=generation,
                 regenerated=plan.regenerated,
+                sources=plan.sources,
             )
     except IntegrityError as error:
         if asked_before(actor=actor, client_id=plan.client_id):
@@ -168,7 +189,9 @@ def finish_answer(*, tenant_id: UUID, answer_id: UUID, parts: list[Part], ending
         if answer is None:
             return
         Message.objects.filter(pk=answer_id).update(
-            sealed_content=_sealed(answer, parts), **outcome_of(ending)
+            sealed_content=_sealed(answer, parts),
+            sealed_sources=_supported(answer, parts),
+            **outcome_of(ending),
         )
 
 
@@ -287,16 +310,58 @@ def _create_question(actor: Actor, plan: Plan) -> None:
         conversation_id=plan.conversation_id,
         author_id=actor.user_id,
         role=Message.Role.USER,
+        bases=list(plan.bases),
     )
     question.sealed_content = _sealed(question, [Part(plan.question_text)])
     question.save(force_insert=True)
+
+
+def _create_answer(actor: Actor, plan: Plan, generation: UUID) -> Message:
+    assert actor.user_id is not None  # programs have no conversations
+    answer = Message(
+        tenant_id=actor.tenant_id,
+        conversation_id=plan.conversation_id,
+        author_id=actor.user_id,
+        role=Message.Role.ASSISTANT,
+        question_id=plan.question_id,
+        sealed_content=b"",
+        status=Message.Status.GENERATING,
+        client_id=plan.client_id,
+        generation=generation,
+        route=plan.resolved.route,
+        model=plan.resolved.model,
+    )
+    if plan.sources is not None:
+        answer.sealed_sources = _sealed_sources(answer, plan.sources)
+    answer.save(force_insert=True)
+    return answer
 
 
 def _settle(answer: Message) -> None:
     recorded = selectors.recorded_answer(answer)
     # Conditional, because a slow process may be saving the same answer at this moment.
     Message.objects.filter(pk=answer.pk, status=Message.Status.GENERATING).update(
-        sealed_content=_sealed(answer, recorded.parts), **recorded.outcome
+        sealed_content=_sealed(answer, recorded.parts),
+        sealed_sources=_supported(answer, recorded.parts),
+        **recorded.outcome,
+    )
+
+
+def _supported(answer: Message, parts: list[Part]) -> bytes:
+    """Its sources, with what its sentences rest on now that they are written."""
+    sources = selectors.sources_of(answer)
+    if sources is None:
+        return b""
+    return _sealed_sources(answer, grounding.supported(sources, output.text_of(parts)))
+
+
+def _sealed_sources(message: Message, sources: dict[str, Any]) -> bytes:
+    return sealing.seal_sources(
+        tenant_id=message.tenant_id,
+        conversation_id=message.conversation_id,
+        message_id=message.pk,
+        day=day_of(message.pk),
+        text=json.dumps(sources, ensure_ascii=False),
     )
 
 

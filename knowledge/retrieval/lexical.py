@@ -6,8 +6,9 @@ found nor their scores.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -15,7 +16,7 @@ from django.db import connection
 
 from knowledge.models import Version
 from knowledge.retrieval.hashing import Hasher
-from knowledge.retrieval.terms import terms_of
+from knowledge.retrieval.terms import asked_terms
 
 K1, B = 1.2, 0.75
 MOST_TERMS = 64  # Of a question: the rest of a longer one hardly tells passages apart.
@@ -34,20 +35,37 @@ GROUP BY asked.number
 Place = tuple[UUID, int]
 
 
-def search(
-    tenant_id: UUID, versions: Sequence[Version], query: str, *, most: int
-) -> list[tuple[Place, float]]:
-    """The best chunks of these versions by words, with their scores, the best first. Inside the tenant's scope."""
-    asked = list(terms_of(query))[:MOST_TERMS]
+class Hit(NamedTuple):
+    """coverage: how much of what the question asks for stands in the chunk, from 0 to 1, rare words counting more."""
+
+    place: Place
+    score: float
+    coverage: float
+
+
+def search(tenant_id: UUID, versions: Sequence[Version], query: str, *, most: int) -> list[Hit]:
+    """The best chunks of these versions by words, the best first. Inside the tenant's scope."""
+    asked = asked_terms(query)[:MOST_TERMS]
     shelf = _Shelf(versions)
     if not asked or not shelf.count:
         return []
-    scores = np.zeros(shelf.count, dtype=np.float32)
-    for numbers, ordinals, often in _postings(tenant_id, versions, asked):
+    scores, covered = (np.zeros(shelf.count, dtype=np.float32) for _ in range(2))
+    postings = _postings(tenant_id, versions, asked)
+    wanted = (len(asked) - len(postings)) * _rarity(0, shelf.count)
+    for numbers, ordinals, often in postings:
         at = shelf.starts[numbers] + ordinals
-        rarity = np.log1p((shelf.count - len(at) + 0.5) / (len(at) + 0.5))
+        rarity = _rarity(len(at), shelf.count)
         scores[at] += rarity * often * (K1 + 1) / (often + K1 * shelf.burden[at])
-    return [(shelf.place(at), float(scores[at])) for at in _highest(scores, most)]
+        covered[at] += rarity
+        wanted += rarity
+    return [
+        Hit(shelf.place(at), float(scores[at]), float(covered[at]) / wanted) for at in _highest(scores, most)
+    ]
+
+
+def _rarity(having: int, count: int) -> float:
+    """The weight of a term that so many of all chunks have."""
+    return math.log1p((count - having + 0.5) / (having + 0.5))
 
 
 class _Shelf:

@@ -29,11 +29,15 @@ _RANK_CONSTANT = 60  # Of reciprocal rank fusion, as published.
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How a passage was found. Ranks count from 1; None: this stage did not find it. cosine: with the question."""
+    """How a passage was found. Ranks count from 1; None: this stage did not find it. cosine: with the question.
+
+    coverage: how much of what the question asks for stands in the passage, from 0 to 1.
+    """
 
     fused: float
     words: float | None = None
     words_rank: int | None = None
+    coverage: float = 0.0
     cosine: float | None = None
     vector_rank: int | None = None
 
@@ -114,16 +118,23 @@ def _by_meaning(
 
 
 def _fused(
-    by_words: Sequence[tuple[Place, float]], by_meaning: Sequence[tuple[Place, float]], options: Options
+    by_words: Sequence[lexical.Hit], by_meaning: Sequence[tuple[Place, float]], options: Options
 ) -> dict[Place, Scores]:
-    words = {place: (rank, score) for rank, (place, score) in enumerate(by_words, start=1)}
+    words = {hit.place: (rank, hit) for rank, hit in enumerate(by_words, start=1)}
     meaning = {place: (rank, score) for rank, (place, score) in enumerate(by_meaning, start=1)}
     found = {}
     for place in {**words, **meaning}:
-        words_rank, score = words.get(place, (None, None))
+        words_rank, hit = words.get(place, (None, None))
         vector_rank, cosine = meaning.get(place, (None, None))
         fused = _share(words_rank, options.words) + _share(vector_rank, options.vectors)
-        found[place] = Scores(fused, score, words_rank, cosine, vector_rank)
+        found[place] = Scores(
+            fused=fused,
+            words=hit and hit.score,
+            words_rank=words_rank,
+            coverage=hit.coverage if hit else 0.0,
+            cosine=cosine,
+            vector_rank=vector_rank,
+        )
     return found
 
 

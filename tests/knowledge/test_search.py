@@ -13,7 +13,7 @@ from django.db import connection
 from knowledge.models import Base, Document, Posting, Version
 from knowledge.retrieval import index, lexical
 from knowledge.retrieval.search import Asked, Passage, search, versions_for
-from knowledge.retrieval.terms import terms_of
+from knowledge.retrieval.terms import asked_terms, terms_of
 from tenants import access
 from tenants.access import Level
 from tenants.models import User
@@ -70,7 +70,7 @@ def test_scores_are_bm25(acme: Company, make_base: MakeBase, make_document: Make
         versions = versions_for(actor, bases)
         got = lexical.search(actor.tenant_id, versions, query, most=10)
     expected = sorted((score for score in _bm25(texts, query) if score), reverse=True)
-    assert [score for _place, score in got] == pytest.approx(expected, rel=1e-5)
+    assert [hit.score for hit in got] == pytest.approx(expected, rel=1e-5)
 
 
 def _bm25(texts: list[str], query: str) -> list[float]:
@@ -79,7 +79,7 @@ def _bm25(texts: list[str], query: str) -> list[float]:
     scores = []
     for each in counts:
         score = 0.0
-        for term in terms_of(query):
+        for term in asked_terms(query):
             having = sum(term in other for other in counts)
             rarity = math.log(1 + (len(texts) - having + 0.5) / (having + 0.5))
             burden = 1 - lexical.B + lexical.B * each.total() / mean

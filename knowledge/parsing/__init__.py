@@ -1,0 +1,1 @@
+"""Files to text, in a limited process. Knows no Django."""
