@@ -65,6 +65,7 @@ class Environment:
     models_dir: Path | None
     models_four_eyes: bool
     model_upload_gb: int
+    knowledge_file_mb: int
     hub_url: str
     email_url: str
     email_from: str
@@ -113,6 +114,7 @@ def load() -> Environment:
         models_dir=_folder("CUSTOS_MODELS_DIR", value("CUSTOS_MODELS_DIR")),
         models_four_eyes=value("CUSTOS_MODELS_FOUR_EYES").lower() in {"1", "true", "yes"},
         model_upload_gb=_gigabytes("CUSTOS_MODEL_UPLOAD_GB", value("CUSTOS_MODEL_UPLOAD_GB", "50")),
+        knowledge_file_mb=_file_megabytes(value("CUSTOS_KNOWLEDGE_FILE_MB", "50")),
         hub_url=value("CUSTOS_HUB_URL", "https://huggingface.co").rstrip("/"),
         email_url=value("CUSTOS_EMAIL_URL"),
         email_from=value("CUSTOS_EMAIL_FROM", "Custos <custos@localhost>"),
@@ -321,6 +323,13 @@ def _gigabytes(name: str, text: str) -> int:
 def _megabytes(name: str, text: str) -> int:
     if not text.isdecimal() or int(text) > 100_000_000:
         raise InvalidSetting(f"{name} is {text!r}; give a whole number of megabytes")
+    return int(text)
+
+
+def _file_megabytes(text: str) -> int:
+    # A file is read and hashed in memory.
+    if not text.isdecimal() or not 0 < int(text) <= 1000:
+        raise InvalidSetting(f"CUSTOS_KNOWLEDGE_FILE_MB is {text!r}; give a whole number from 1 to 1000")
     return int(text)
 
 

@@ -41,6 +41,7 @@ DEPLOYMENTS_KEY = environment.secret(VAR_DIR, "deployments.key", environment.mas
 MODELS_DIR = ENVIRONMENT.models_dir
 MODELS_FOUR_EYES = ENVIRONMENT.models_four_eyes
 MODEL_UPLOAD_BYTES = ENVIRONMENT.model_upload_gb * 1_000_000_000
+KNOWLEDGE_FILE_BYTES = ENVIRONMENT.knowledge_file_mb * 1_000_000
 HUB_URL = ENVIRONMENT.hub_url
 PROMETHEUS_URL = ENVIRONMENT.prometheus_url
 # From it the secrets of webhooks are derived, one each.

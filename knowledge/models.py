@@ -33,6 +33,9 @@ class Base(TenantModel):
     options = models.JSONField(default=dict)
     created = models.DateTimeField(default=clock.now)
     updated = models.DateTimeField(default=clock.now)
+    served = models.DateTimeField(
+        null=True, help_text="When a worker last worked for it: whose turn is next."
+    )
 
     class Meta:
         verbose_name = _("knowledge base")
@@ -149,7 +152,9 @@ class Version(TenantModel):
     valid_from, valid_until: the days on which it holds, the second not included; None for always. The version that holds
     today is what is asked, unless a question names a day. digest: a keyed hash of the file, to find duplicates in a base.
     lengths: terms of each chunk, as little-endian 16-bit numbers. sealed_text: the whole text, which chunks index into.
-    done, total: pieces of the present step. attempt: counts retries, so that a step that was overtaken changes nothing.
+    done, total: pieces of the present step. attempt: counts who worked on it, so that work that was overtaken changes
+    nothing. due: from when a worker may take it up; the one that works keeps it ahead of now. deaths: of workers while
+    they read it.
     """
 
     base = models.ForeignKey(Base, on_delete=models.CASCADE, related_name="versions")
@@ -164,6 +169,7 @@ class Version(TenantModel):
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
     error_code = models.CharField(max_length=40, blank=True, default="")
     attempt = models.PositiveIntegerField(default=1)
+    deaths = models.PositiveIntegerField(default=0)
     done = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(default=0)
     language = models.CharField(max_length=8, blank=True, default="")
@@ -177,7 +183,7 @@ class Version(TenantModel):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
-    touched = models.DateTimeField(default=clock.now, help_text="When its work last went on.")
+    due = models.DateTimeField(default=clock.now)
 
     class Meta:
         verbose_name = _("version of a document")
@@ -193,7 +199,7 @@ class Version(TenantModel):
         indexes = [
             models.Index(fields=["base", "digest"], name="knowledge_version_digest"),
             models.Index(
-                fields=["state", "touched"],
+                fields=["base", "due"],
                 name="knowledge_version_at_work",
                 condition=models.Q(state__in=["waiting", "parsing", "indexing"]),
             ),
@@ -203,18 +209,45 @@ class Version(TenantModel):
         return f"{self.document_id} {self.number}"
 
 
-class Piece(TenantModel):
-    """A part of a version's file as it came, sealed."""
+class Upload(TenantModel):
+    """A file that is on its way, piece by piece; then it becomes a version. size, received: bytes.
 
-    version = models.ForeignKey(Version, on_delete=models.CASCADE, related_name="pieces")
+    document: of which it will be a further version; None for a document of its own, in `folder`.
+    """
+
+    base = models.ForeignKey(Base, on_delete=models.CASCADE, related_name="+")
+    folder = models.ForeignKey(Folder, null=True, on_delete=models.SET_NULL, related_name="+")
+    document = models.ForeignKey(Document, null=True, on_delete=models.CASCADE, related_name="+")
+    by_label = models.CharField(max_length=500)
+    sealed_name = models.BinaryField()
+    size = models.PositiveBigIntegerField()
+    received = models.PositiveBigIntegerField(default=0)
+    touched = models.DateTimeField(default=clock.now, help_text="When a piece last came.")
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class Piece(TenantModel):
+    """A part of a file as it came, sealed: of a version, or of an upload as long as it goes on."""
+
+    version = models.ForeignKey(Version, null=True, on_delete=models.CASCADE, related_name="pieces")
+    upload = models.ForeignKey(Upload, null=True, on_delete=models.CASCADE, related_name="pieces")
     number = models.PositiveIntegerField()
     sealed = models.BinaryField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["version", "number"], name="knowledge_piece_in_order")]
+        constraints = [
+            models.UniqueConstraint(fields=["version", "number"], name="knowledge_piece_in_order"),
+            models.UniqueConstraint(fields=["upload", "number"], name="knowledge_piece_of_upload"),
+            models.CheckConstraint(
+                condition=models.Q(version__isnull=True) ^ models.Q(upload__isnull=True),
+                name="knowledge_piece_of_one",
+            ),
+        ]
 
     def __str__(self) -> str:
-        return f"{self.version_id} {self.number}"
+        return f"{self.version_id or self.upload_id} {self.number}"
 
 
 class Chunk(TenantModel):

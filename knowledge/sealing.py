@@ -64,8 +64,13 @@ def name_of(base: Base) -> str:
 
 def digest_of(base: Base, content: bytes) -> bytes:
     """32 bytes that are equal for equal files of one base, and tell nobody without its key what the file is."""
+    return digest_of_hash(base, hashlib.sha256(content).digest())
+
+
+def digest_of_hash(base: Base, sha256: bytes) -> bytes:
+    """As `digest_of`, of a file whose SHA-256 is known."""
     key = index_key(base.tenant_id, base.pk)
-    return hmac.new(key, b"file" + hashlib.sha256(content).digest(), hashlib.sha256).digest()
+    return hmac.new(key, b"file" + sha256, hashlib.sha256).digest()
 
 
 def index_key(tenant_id: UUID, base_id: UUID) -> bytes:

@@ -1,19 +1,20 @@
-"""Bases and documents made straight into the tables, for what is read and asked of them."""
+"""Bases and documents: straight into the tables for what is asked of them, or by the services, as the curator does."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from knowledge import sealing
+from knowledge import bases, sealing, uploads
 from knowledge.models import Base, Chunk, Document, State, Version
 from knowledge.retrieval import index
 from tenants import access
-from tenants.access import Level
-from tenants.models import User
+from tenants.access import Actor, Level
+from tenants.models import Group, User
 from tenants.scope import tenant_scope
 from tests.conftest import Company
 
@@ -96,3 +97,35 @@ def make_document() -> Callable[..., Document]:
         return document
 
     return make
+
+
+@pytest.fixture
+def inside(acme: Company) -> Iterator[Company]:
+    """Acme Bank with its scope open."""
+    with tenant_scope(acme.tenant.pk):
+        yield acme
+
+
+@pytest.fixture
+def curator(acme: Company) -> Actor:
+    return acme.actor(acme.curator)
+
+
+@pytest.fixture
+def member(acme: Company) -> Actor:
+    return acme.actor(acme.member)
+
+
+@pytest.fixture
+def base(inside: Company, curator: Actor) -> Base:
+    """Of the curator; everyone may ask it."""
+    made = bases.make_base(actor=curator, name="Rules", description="What holds for us")
+    access.put_grant(made, Group.objects.get(is_everyone=True), Level.VIEWER)
+    return made
+
+
+def add(
+    actor: Actor, base_id: UUID, name: str = "law.txt", text: str = "Banks report large payments."
+) -> Document:
+    """A document in a base, whose file waits for the worker."""
+    return uploads.upload(actor=actor, base_id=base_id, name=name, content=text.encode()).document

@@ -335,7 +335,7 @@ class TestChanges:
 
     def test_have_words_for_every_kind(self) -> None:
         told = re.compile(r'"([a-z_]+\.[a-z_]*(?:ed|made|left|set))"')
-        folders = ("tenants", "audit", "console", "inference")
+        folders = ("tenants", "audit", "console", "inference", "knowledge")
         sources = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
         texts = [path.read_text() for path in sources if path.name != "labels.py"]
         areas = {kind.split(".")[0] for kind in labels.EVENTS}

@@ -1,0 +1,23 @@
+"""Why a file could not be read, in words that say what to do next. By the codes of `knowledge.parsing`, and its own."""
+
+from __future__ import annotations
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+SENTENCES: dict[str, str | Promise] = {
+    "too_many_passages": _("The file has more passages than one document can have. Split it into several."),
+    "lost": _("The file is not what was uploaded: it was altered, or its key is gone. Upload it again."),
+    "unexpected": _("Something went wrong that should not. The worker’s log says more; then try again."),
+    "died": _(
+        "Reading this file ended the worker again and again, so it was given up. Save it anew, then try again."
+    ),
+    "embedding_unavailable": _(
+        "The embedding model does not answer now. Words find this document; it is tried again by itself."
+    ),
+}
+
+
+def sentence(code: str) -> str:
+    """The failure in the language of now; "" for none."""
+    return str(SENTENCES.get(code, SENTENCES["unexpected"])) if code else ""
