@@ -5,12 +5,11 @@ from __future__ import annotations
 import datetime
 import math
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 from django.db import connection
 
-from knowledge.models import Base, Document, Posting, Version
+from knowledge.models import Base, Posting, Version
 from knowledge.retrieval import index, lexical
 from knowledge.retrieval.search import Asked, Passage, search, versions_for
 from knowledge.retrieval.terms import asked_terms, terms_of
@@ -19,11 +18,9 @@ from tenants.access import Level
 from tenants.models import User
 from tenants.scope import tenant_scope
 from tests.conftest import Company
+from tests.support.knowledge import make_base, make_document
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-MakeBase = Callable[..., Base]
-MakeDocument = Callable[..., Document]
 
 TEXTS = [
     "A bank keeps records of a customer's identity for ten years.",
@@ -39,9 +36,7 @@ def found(company: Company, user: User, base: Base, text: str, **given: object) 
         return search(actor, [base], Asked(text, **given))  # type: ignore[arg-type]
 
 
-def test_the_passage_that_says_it_comes_first(
-    acme: Company, make_base: MakeBase, make_document: MakeDocument
-) -> None:
+def test_the_passage_that_says_it_comes_first(acme: Company) -> None:
     base = make_base(acme)
     make_document(base, TEXTS, name="Handbook")
     first = found(acme, acme.curator, base, "Who gets reports of a suspicious transaction?")[0]
@@ -49,15 +44,13 @@ def test_the_passage_that_says_it_comes_first(
     assert first.scores.words_rank == 1
 
 
-def test_chinese_is_found_by_its_words(
-    acme: Company, make_base: MakeBase, make_document: MakeDocument
-) -> None:
+def test_chinese_is_found_by_its_words(acme: Company) -> None:
     base = make_base(acme)
     make_document(base, TEXTS)
     assert found(acme, acme.curator, base, "客户资料要保存多少年？")[0].text == TEXTS[2]
 
 
-def test_scores_are_bm25(acme: Company, make_base: MakeBase, make_document: MakeDocument) -> None:
+def test_scores_are_bm25(acme: Company) -> None:
     """Against the formula, worked out over the texts of two documents and two bases."""
     bases = [make_base(acme), make_base(acme, name="More")]
     make_document(bases[0], TEXTS[:2])
@@ -88,9 +81,7 @@ def _bm25(texts: list[str], query: str) -> list[float]:
     return scores
 
 
-def test_what_may_not_be_read_is_not_found_and_changes_nothing(
-    acme: Company, make_base: MakeBase, make_document: MakeDocument
-) -> None:
+def test_what_may_not_be_read_is_not_found_and_changes_nothing(acme: Company) -> None:
     base = make_base(acme)
     make_document(base, TEXTS)
     with tenant_scope(acme.tenant.pk):
@@ -105,25 +96,19 @@ def test_what_may_not_be_read_is_not_found_and_changes_nothing(
     assert "Canary" in found(acme, acme.member, base, "Canary")[0].text
 
 
-def test_a_base_that_was_not_shared_gives_nothing(
-    acme: Company, make_base: MakeBase, make_document: MakeDocument
-) -> None:
+def test_a_base_that_was_not_shared_gives_nothing(acme: Company) -> None:
     base = make_base(acme)
     make_document(base, TEXTS)
     assert found(acme, acme.member, base, "suspicious transactions") == []
 
 
-def test_another_tenant_finds_nothing_even_when_handed_the_base(
-    acme: Company, north: Company, make_base: MakeBase, make_document: MakeDocument
-) -> None:
+def test_another_tenant_finds_nothing_even_when_handed_the_base(acme: Company, north: Company) -> None:
     base = make_base(acme)
     make_document(base, TEXTS)
     assert found(north, north.curator, base, "suspicious transactions") == []
 
 
-def test_the_version_of_the_day_answers(
-    acme: Company, make_base: MakeBase, make_document: MakeDocument
-) -> None:
+def test_the_version_of_the_day_answers(acme: Company) -> None:
     base = make_base(acme)
     turn = datetime.date(2025, 1, 1)
     law = make_document(base, ["Records are kept for five years."], name="Law", valid_until=turn)
@@ -136,18 +121,14 @@ def test_the_version_of_the_day_answers(
     assert [(each.text, each.is_superseded) for each in then] == [("Records are kept for five years.", True)]
 
 
-def test_the_last_version_answers_among_those_that_hold(
-    acme: Company, make_base: MakeBase, make_document: MakeDocument
-) -> None:
+def test_the_last_version_answers_among_those_that_hold(acme: Company) -> None:
     base = make_base(acme)
     law = make_document(base, ["Records are kept for five years."])
     make_document(base, ["Records are kept for ten years."], of=law)
     assert [each.version for each in found(acme, acme.curator, base, "records kept")] == [2]
 
 
-def test_indexing_again_replaces_and_removing_forgets(
-    acme: Company, make_base: MakeBase, make_document: MakeDocument
-) -> None:
+def test_indexing_again_replaces_and_removing_forgets(acme: Company) -> None:
     base = make_base(acme)
     document = make_document(base, TEXTS)
     with tenant_scope(acme.tenant.pk):
@@ -162,7 +143,7 @@ def test_indexing_again_replaces_and_removing_forgets(
     assert found(acme, acme.curator, base, "suspicious") == []
 
 
-def test_the_index_holds_no_word(acme: Company, make_base: MakeBase, make_document: MakeDocument) -> None:
+def test_the_index_holds_no_word(acme: Company) -> None:
     base = make_base(acme)
     make_document(base, ["The canaryword sings."])
     with tenant_scope(acme.tenant.pk), connection.cursor() as cursor:
@@ -172,9 +153,7 @@ def test_the_index_holds_no_word(acme: Company, make_base: MakeBase, make_docume
             assert rows and "canaryword" not in rows and b"canaryword".hex() not in rows
 
 
-def test_a_question_of_nothing_finds_nothing(
-    acme: Company, make_base: MakeBase, make_document: MakeDocument
-) -> None:
+def test_a_question_of_nothing_finds_nothing(acme: Company) -> None:
     base = make_base(acme)
     make_document(base, TEXTS)
     assert found(acme, acme.curator, base, "?!") == []
