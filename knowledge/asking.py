@@ -47,14 +47,15 @@ class Found:
 async def aask(actor: Actor, base_ids: Sequence[UUID], text: str, *, earlier: Sequence[str] = ()) -> Found:
     """The passages for a question. earlier: the questions before it in the conversation. Raises NotVisible."""
     searched, at = questions.to_search(text, earlier), questions.as_of(text)
-    plan = await in_database(_plan, actor, base_ids, language_of(searched))
+    language = language_of(searched)
+    plan = await in_database(_plan, actor, base_ids, language)
     found: dict[str, Any] = {}
     for model in plan.asked_models:
         try:
             (found[model.label],) = await vectors.aembed(actor.tenant_id, [searched], model=model)
         except vectors.EmbeddingUnavailable:
             logger.warning("a base is searched by words alone: its embedding model does not answer")
-    return await in_database(_search, actor, base_ids, plan, Asked(searched, found, at))
+    return await in_database(_search, actor, base_ids, plan, Asked(searched, found, at), language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,11 @@ def _plan(actor: Actor, base_ids: Sequence[UUID], language: str) -> _Plan:
         return _Plan(models, options_of(bases[0].options))
 
 
-def _search(actor: Actor, base_ids: Sequence[UUID], plan: _Plan, asked: Asked) -> Found:
+def _search(actor: Actor, base_ids: Sequence[UUID], plan: _Plan, asked: Asked, language: str) -> Found:
     with tenant_scope(actor.tenant_id):
         bases = _bases(actor, base_ids)
         passages = search(actor, bases, asked, models=plan.models, options=plan.options)
-    confidence = confidence_of([passage.scores for passage in passages])
+    confidence = confidence_of([passage.scores for passage in passages], language)
     return Found(
         passages=passages,
         searched=asked.text,

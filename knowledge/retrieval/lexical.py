@@ -19,6 +19,8 @@ from knowledge.retrieval.hashing import Hasher
 from knowledge.retrieval.terms import asked_terms
 
 K1, B = 1.2, 0.75
+# Of what a word that stands nowhere counts in coverage: in a base about one thing its words are in every passage.
+_COUNTS_AT_LEAST = 0.7
 MOST_TERMS = 64  # Of a question: the rest of a longer one hardly tells passages apart.
 
 # The postings of each term as three strings of numbers: rows by the million would take longer to fetch than to score.
@@ -51,13 +53,14 @@ def search(tenant_id: UUID, versions: Sequence[Version], query: str, *, most: in
         return []
     scores, covered = (np.zeros(shelf.count, dtype=np.float32) for _ in range(2))
     postings = _postings(tenant_id, versions, asked)
-    wanted = (len(asked) - len(postings)) * _rarity(0, shelf.count)
+    rarest = _rarity(0, shelf.count)
+    wanted = (len(asked) - len(postings)) * rarest
     for numbers, ordinals, often in postings:
         at = shelf.starts[numbers] + ordinals
         rarity = _rarity(len(at), shelf.count)
         scores[at] += rarity * often * (K1 + 1) / (often + K1 * shelf.burden[at])
-        covered[at] += rarity
-        wanted += rarity
+        covered[at] += max(rarity, _COUNTS_AT_LEAST * rarest)
+        wanted += max(rarity, _COUNTS_AT_LEAST * rarest)
     return [
         Hit(shelf.place(at), float(scores[at]), float(covered[at]) / wanted) for at in _highest(scores, most)
     ]

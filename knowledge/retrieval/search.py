@@ -1,4 +1,7 @@
-"""The passages of a question: found by words and by meaning, fused by their ranks (Cormack and others, 2009).
+"""The passages of a question: found by words and by meaning, and both scores added up.
+
+Each score is taken relative to the others of its stage, and the two are weighted (a convex combination, which Bruch and
+others, 2022, found better than ranks alone, and so did we: docs/benchmarks.md).
 
 What the asker may not read is left out before anything is ranked or counted. A document answers with the version that
 holds on the day that is asked about: today, unless the question names another.
@@ -24,7 +27,6 @@ from tenants import clock
 from tenants.access import Actor
 
 CANDIDATES = 50  # Of each stage.
-_RANK_CONSTANT = 60  # Of reciprocal rank fusion, as published.
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,10 @@ def search(
     """
     wanted = options or Options()
     versions = versions_for(actor, bases, asked.at)
-    by_words = lexical.search(actor.tenant_id, versions, asked.text, most=CANDIDATES) if wanted.words else []
-    by_meaning = _by_meaning(versions, asked, models or {}) if wanted.vectors else []
-    fused = _fused(by_words, by_meaning, wanted)
+    by_meaning = _by_meaning(versions, asked, models or {}) if wanted.meaning > 0 else []
+    share = wanted.meaning if by_meaning else 0.0
+    by_words = lexical.search(actor.tenant_id, versions, asked.text, most=CANDIDATES) if share < 1 else []
+    fused = _fused(by_words, by_meaning, share)
     best = sorted(fused.items(), key=lambda item: -item[1].fused)[: wanted.passages]
     return _passages(best)
 
@@ -118,17 +121,21 @@ def _by_meaning(
 
 
 def _fused(
-    by_words: Sequence[lexical.Hit], by_meaning: Sequence[tuple[Place, float]], options: Options
+    by_words: Sequence[lexical.Hit], by_meaning: Sequence[tuple[Place, float]], share: float
 ) -> dict[Place, Scores]:
+    best = by_words[0].score if by_words else 1.0
+    farthest, nearest = (by_meaning[-1][1], by_meaning[0][1]) if by_meaning else (0.0, 1.0)
+    spread = max(nearest - farthest, 1e-6)
     words = {hit.place: (rank, hit) for rank, hit in enumerate(by_words, start=1)}
     meaning = {place: (rank, score) for rank, (place, score) in enumerate(by_meaning, start=1)}
     found = {}
     for place in {**words, **meaning}:
         words_rank, hit = words.get(place, (None, None))
         vector_rank, cosine = meaning.get(place, (None, None))
-        fused = _share(words_rank, options.words) + _share(vector_rank, options.vectors)
+        by_word = hit.score / best if hit else 0.0
+        by_vector = (cosine - farthest) / spread if cosine is not None else 0.0
         found[place] = Scores(
-            fused=fused,
+            fused=(1 - share) * by_word + share * by_vector,
             words=hit and hit.score,
             words_rank=words_rank,
             coverage=hit.coverage if hit else 0.0,
@@ -136,10 +143,6 @@ def _fused(
             vector_rank=vector_rank,
         )
     return found
-
-
-def _share(rank: int | None, weight: float) -> float:
-    return 0.0 if rank is None else weight / (_RANK_CONSTANT + rank)
 
 
 def _passages(best: Sequence[tuple[Place, Scores]]) -> list[Passage]:
