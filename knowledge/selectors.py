@@ -142,6 +142,11 @@ def layout_of(version: Version) -> dict[str, Any]:
     return _unsealed(version, "layout") or {}
 
 
+def pages_of(layout: dict[str, Any]) -> list[tuple[int, int]]:
+    """(number, the character with which it begins) of each page, in order."""
+    return [(page["number"], page["start"]) for page in layout.get("pages", [])]
+
+
 def folders_of(base: Base) -> list[Place]:
     """All folders of a base, each before those that stand in it, by name."""
     below: dict[UUID | None, list[tuple[str, Folder]]] = {}

@@ -85,7 +85,7 @@ def begin(
 
 def add_piece(*, actor: Actor, upload_id: UUID, offset: int, content: bytes) -> int:
     """Append a piece; how many bytes are there now. Raises WrongPlace as well: two that send at once do not mix."""
-    upload = _upload(actor, upload_id)
+    upload = upload_of(actor, upload_id)
     if offset != upload.received:
         raise WrongPlace(upload.received)
     if not 0 < len(content) <= PIECE_BYTES or offset + len(content) > upload.size:
@@ -112,7 +112,7 @@ def finish(
 
     twice: also where the base has this file already. What was refused as a duplicate can be finished so, or dropped.
     """
-    upload = _upload(actor, upload_id)
+    upload = upload_of(actor, upload_id)
     base, folder, document = _place(actor, upload.base_id, upload.folder_id, upload.document_id)
     if upload.received < upload.size:
         raise Refused("incomplete", _("The file is not there whole yet."), "file")
@@ -139,7 +139,7 @@ def finish(
 
 def drop(*, actor: Actor, upload_id: UUID) -> None:
     """Give an upload up."""
-    _upload(actor, upload_id).delete()
+    upload_of(actor, upload_id).delete()
 
 
 def drop_abandoned() -> int:
@@ -260,7 +260,7 @@ def _require_new(actor: Actor, base: Base, digest: bytes, twice: bool) -> None:
         raise Duplicate(found)
 
 
-def _upload(actor: Actor, upload_id: UUID) -> Upload:
+def upload_of(actor: Actor, upload_id: UUID) -> Upload:
     """The actor's own, locked. Raises NotVisible."""
     found = Upload.objects.filter(pk=upload_id, by_label=actor.label)
     upload = found.select_for_update(of=("self",)).select_related("base").first()

@@ -12,30 +12,39 @@ from console.monitoring import rules
 from console.pages import tabs
 from console.pages.administration.areas import AREAS as ADMINISTRATION
 from console.pages.audit.areas import AREAS as AUDIT
+from knowledge.access import visible_bases
 from tenants.access import Actor, memberships_of
 from tenants.models import Tenant, User
 from tenants.roles import (
     ADMINISTRATION_VIEW,
     AUDIT_LIST,
     CHAT_USE,
+    KNOWLEDGE_CURATE,
     OVERVIEW_VIEW,
     PEOPLE_MANAGE,
     Duty,
     duties_of,
 )
+from tenants.scope import tenant_scope
 
 
 class Area(NamedTuple):
-    permission: str
+    """permissions: one of these opens it."""
+
+    permissions: tuple[str, ...]
     url_name: str
     label: str | Promise
     icon: str
 
+    def is_open_to(self, actor: Actor) -> bool:
+        return any(map(actor.can, self.permissions))
+
 
 AREAS = (
-    Area(OVERVIEW_VIEW, "overview", _("Overview"), "overview"),
-    Area(CHAT_USE, "chat", _("Chat"), "chat"),
-    Area(AUDIT_LIST, "audit", _("Audit"), "audit"),
+    Area((OVERVIEW_VIEW,), "overview", _("Overview"), "overview"),
+    Area((CHAT_USE,), "chat", _("Chat"), "chat"),
+    Area((CHAT_USE, KNOWLEDGE_CURATE), "knowledge", _("Knowledge"), "knowledge"),
+    Area((AUDIT_LIST,), "audit", _("Audit"), "audit"),
 )
 
 
@@ -97,7 +106,7 @@ def _sees_people(actor: Actor) -> bool:
 def _links(actor: Actor, path: str) -> list[Link]:
     links = []
     for area in AREAS:
-        if actor.can(area.permission):
+        if area.is_open_to(actor) and (area.url_name != "knowledge" or _has_knowledge(actor)):
             url = reverse(area.url_name, args=[actor.tenant_slug])
             links.append(Link(url, str(area.label), area.icon, path.startswith(url)))
     if own := tabs.open_to(actor, ADMINISTRATION):
@@ -110,9 +119,17 @@ def _links(actor: Actor, path: str) -> list[Link]:
     return links
 
 
+def _has_knowledge(actor: Actor) -> bool:
+    """Whether there is a base that they may ask, or may be one that they make."""
+    if actor.can(KNOWLEDGE_CURATE):
+        return True
+    with tenant_scope(actor.tenant_id):
+        return visible_bases(actor).exists()
+
+
 def landing(actor: Actor) -> str | None:
     """Where a person starts in a tenant: the first area they may open, or None when there is none."""
     for area in AREAS:
-        if actor.can(area.permission):
+        if area.is_open_to(actor):
             return reverse(area.url_name, args=[actor.tenant_slug])
     return None

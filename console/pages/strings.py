@@ -2,6 +2,7 @@
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 SHARED: dict[str, str | Promise] = {
     "pages": _("Pages"),
@@ -126,6 +127,24 @@ MODELS: dict[str, str | Promise] = {
     "upload_insecure": _("Browsers allow this only over https or on localhost. Open Custos there."),
 }
 
+KNOWLEDGE: dict[str, str | Promise] = {
+    "live": _("Live"),
+    "paused": _("Paused"),
+    "stale": _("Not updating since {time}"),
+    "sending": _("Sending: {percent} %"),
+    "waits": pgettext_lazy("of a file to upload", "Waits"),
+    "sent": _("Sent. It is read now."),
+    "no_connection": _("No connection. The upload goes on by itself once it is back."),
+    "broke_off": _("The upload broke off. Choose the file again."),
+    "too_large": _("This file is larger than {most} MB. Split it."),
+    "cancelled": pgettext_lazy("of a file to upload", "Cancelled"),
+    "cancel": _("Cancel"),
+    "cancel_file": _("Cancel {name}"),
+    "keep_twice": _("Keep it twice"),
+    "leave_out": _("Leave it out"),
+    "all_sent": _("{sent} of {count} files sent"),
+}
+
 USAGE: dict[str, str | Promise] = {
     "tokens": _("Tokens"),
     "written": _("of them written"),
@@ -139,6 +158,7 @@ PAGES = {
     "deployments": PLATFORM,
     "monitoring": PLATFORM,
     "overview": OVERVIEW,
+    "knowledge": KNOWLEDGE,
     "models": MODELS,
     "passkeys": PASSKEYS,
     "platform": PLATFORM,

@@ -43,5 +43,6 @@ urlpatterns = [
     path("t/<slug:slug>/overview/data", overview.data, name="overview_data"),
     path("t/<slug:slug>/logo", settings.logo_picture, name="logo"),
     path("t/<slug:slug>/administration/", include("console.pages.administration.urls")),
+    path("t/<slug:slug>/knowledge/", include("console.pages.knowledge.urls")),
     path("t/<slug:slug>/audit/", include("console.pages.audit.urls")),
 ]

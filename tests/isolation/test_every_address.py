@@ -40,6 +40,7 @@ from inference.registry.operators import operator as registry_operator
 from inference.registry.services import ensure_default_registry, ensure_default_route
 from inference.rollouts import services as rollouts
 from inference.routing.models import Target
+from knowledge import bases, uploads
 from tenants import clock, keys, lifecycle
 from tenants.access import create_api_key
 from tenants.actors import platform_actor
@@ -80,6 +81,7 @@ SEEING_FIGURES = _roles("owner", "administrator", "operator", "auditor")
 ADMINISTERING = _roles("owner", "administrator")
 SEEING_ADMINISTRATION = ADMINISTERING | {"auditor"}
 HOLDING_KEYS = CHATTING | {"auditor"}  # Their own, or a look at everybody's.
+CURATING = _roles("curator")  # Of a base that nobody else was granted.
 REVIEWING = _roles("reviewer", "officer")
 LEADING_CASES = _roles("officer")
 LEADING_REVIEWS = _roles("officer")
@@ -380,6 +382,90 @@ TENANT_ADDRESSES = {
         {"subject_kind": "key", "metric": "tokens_per_day"},
     ),
     "t/<slug:slug>/administration/usage/": Address("/t/acme-bank/administration/usage/", HOLDING_KEYS),
+    "t/<slug:slug>/knowledge/": Address("/t/acme-bank/knowledge/", CHATTING),
+    "t/<slug:slug>/knowledge/new/": Address("/t/acme-bank/knowledge/new/", CURATING),
+    "t/<slug:slug>/knowledge/<uuid:base_id>/": Address("/t/acme-bank/knowledge/{kb_base}/", CURATING),
+    "t/<slug:slug>/knowledge/<uuid:base_id>/state": Address(
+        "/t/acme-bank/knowledge/{kb_base}/state", CURATING
+    ),
+    "t/<slug:slug>/knowledge/<uuid:base_id>/bulk": Address(
+        "/t/acme-bank/knowledge/{kb_base}/bulk", CURATING, "post", {"action": "again"}, 302
+    ),
+    "t/<slug:slug>/knowledge/<uuid:base_id>/settings/": Address(
+        "/t/acme-bank/knowledge/{kb_base}/settings/", CURATING
+    ),
+    "t/<slug:slug>/knowledge/<uuid:base_id>/reindex": Address(
+        "/t/acme-bank/knowledge/{kb_base}/reindex", CURATING, "post", expected=302
+    ),
+    "t/<slug:slug>/knowledge/<uuid:base_id>/delete/": Address(
+        "/t/acme-bank/knowledge/{kb_base}/delete/", CURATING, "post", {"confirmed": "yes"}, 302
+    ),
+    "t/<slug:slug>/knowledge/<uuid:base_id>/folders/": Address(
+        "/t/acme-bank/knowledge/{kb_base}/folders/", CURATING, "post", {"name": "New"}, 302
+    ),
+    "t/<slug:slug>/knowledge/<uuid:base_id>/folders/<uuid:folder_id>/": Address(
+        "/t/acme-bank/knowledge/{kb_base}/folders/{kb_folder}/", CURATING
+    ),
+    "t/<slug:slug>/knowledge/<uuid:base_id>/folders/<uuid:folder_id>/delete/": Address(
+        "/t/acme-bank/knowledge/{kb_base}/folders/{kb_folder}/delete/",
+        CURATING,
+        "post",
+        {"confirmed": "yes"},
+        302,
+    ),
+    # They take no form; who may is told what is wrong with it.
+    "t/<slug:slug>/knowledge/<uuid:base_id>/uploads/": Address(
+        "/t/acme-bank/knowledge/{kb_base}/uploads/", CURATING, "post", expected=400
+    ),
+    "t/<slug:slug>/knowledge/uploads/<uuid:upload_id>/piece": Address(
+        "/t/acme-bank/knowledge/uploads/{kb_upload}/piece", CURATING, "post", expected=400
+    ),
+    "t/<slug:slug>/knowledge/uploads/<uuid:upload_id>/finish": Address(
+        "/t/acme-bank/knowledge/uploads/{kb_upload}/finish", CURATING, "post", expected=400
+    ),
+    "t/<slug:slug>/knowledge/uploads/<uuid:upload_id>/drop": Address(
+        "/t/acme-bank/knowledge/uploads/{kb_upload}/drop", CURATING, "post"
+    ),
+    "t/<slug:slug>/knowledge/documents/<uuid:document_id>/": Address(
+        "/t/acme-bank/knowledge/documents/{kb_document}/", CURATING
+    ),
+    "t/<slug:slug>/knowledge/documents/<uuid:document_id>/state": Address(
+        "/t/acme-bank/knowledge/documents/{kb_document}/state", CURATING
+    ),
+    "t/<slug:slug>/knowledge/documents/<uuid:document_id>/source/": Address(
+        "/t/acme-bank/knowledge/documents/{kb_document}/source/?version={kb_version}&start=0&end=9", CURATING
+    ),
+    "t/<slug:slug>/knowledge/documents/<uuid:document_id>/turn/<slug:action>": Address(
+        "/t/acme-bank/knowledge/documents/{kb_document}/turn/restrict", CURATING, "post", expected=302
+    ),
+    "t/<slug:slug>/knowledge/documents/<uuid:document_id>/delete/": Address(
+        "/t/acme-bank/knowledge/documents/{kb_document}/delete/", CURATING, "post", {"confirmed": "yes"}, 302
+    ),
+    "t/<slug:slug>/knowledge/versions/<uuid:version_id>/act/<slug:action>": Address(
+        "/t/acme-bank/knowledge/versions/{kb_version}/act/cancel", CURATING, "post", expected=302
+    ),
+    "t/<slug:slug>/knowledge/versions/<uuid:version_id>/validity/": Address(
+        "/t/acme-bank/knowledge/versions/{kb_version}/validity/", CURATING
+    ),
+    "t/<slug:slug>/knowledge/versions/<uuid:version_id>/delete/": Address(
+        "/t/acme-bank/knowledge/versions/{kb_version}/delete/", CURATING, "post", {"confirmed": "yes"}, 302
+    ),
+    "t/<slug:slug>/knowledge/versions/<uuid:version_id>/file": Address(
+        "/t/acme-bank/knowledge/versions/{kb_version}/file", CURATING, "post"
+    ),
+    "t/<slug:slug>/knowledge/sharing/<slug:code>/<uuid:object_id>/": Address(
+        "/t/acme-bank/knowledge/sharing/base/{kb_base}/", CURATING
+    ),
+    "t/<slug:slug>/knowledge/sharing/<slug:code>/<uuid:object_id>/<slug:sort>/<uuid:principal_id>/level": Address(
+        "/t/acme-bank/knowledge/sharing/base/{kb_base}/person/{curator}/level",
+        CURATING,
+        "post",
+        {"level": "owner"},
+        302,
+    ),
+    "t/<slug:slug>/knowledge/sharing/<slug:code>/<uuid:object_id>/<slug:sort>/<uuid:principal_id>/remove/": Address(
+        "/t/acme-bank/knowledge/sharing/base/{kb_base}/person/{curator}/remove/", CURATING
+    ),
     "t/<slug:slug>/chat/": Address("/t/acme-bank/chat/", CHATTING),
     "t/<slug:slug>/chat/<uuid:conversation>/": Address("/t/acme-bank/chat/{conversation}/", _roles(ASKER)),
     "t/<slug:slug>/chat/<uuid:conversation>/rename": Address(
@@ -674,7 +760,7 @@ def world(acme: Company, north: Company, platform_administrator: User, stranger:
         actor=acme.actor(acme.officer), user_id=asker.pk, basis="gdpr_17", metadata="kept", reason="Asked"
     ).pk
     paths |= _credentials(acme, asker) | _of_the_platform(acme, platform_administrator)
-    paths |= _reader_alert(acme)
+    paths |= _reader_alert(acme) | _knowledge(acme)
     tree.extend(acme.tenant.pk)
     return World(acme, north, everybody, paths)
 
@@ -688,6 +774,24 @@ def _searches(company: Company) -> dict[str, Any]:
     removed = saved.save(actor=actor, name="Old", asked=asked)
     saved.remove(actor=actor, saved_id=removed.id)
     return {"saved": shared.id, "own_search": own.id, "removed_search": removed.id}
+
+
+def _knowledge(company: Company) -> dict[str, Any]:
+    """The curator's base, with a folder, a document and a file on its way."""
+    actor = company.actor(company.curator)
+    with tenant_scope(company.tenant.pk):
+        base = bases.make_base(actor=actor, name="Rules")
+        folder = bases.make_folder(actor=actor, base_id=base.pk, name="Laws")
+        version = uploads.upload(actor=actor, base_id=base.pk, name="law.txt", content=b"Report it.")
+        upload = uploads.begin(actor=actor, base_id=base.pk, name="other.txt", size=9)
+    return {
+        "kb_base": base.pk,
+        "kb_folder": folder.pk,
+        "kb_document": version.document_id,
+        "kb_version": version.pk,
+        "kb_upload": upload.pk,
+        "curator": company.curator.pk,
+    }
 
 
 def _reader_alert(company: Company) -> dict[str, Any]:
@@ -904,6 +1008,8 @@ def test_the_other_tenants_people_do_not_find_it_in_their_own_tenant_either(worl
     paths = [
         "/t/north-fund/chat/{conversation}/",
         "/t/north-fund/audit/{record}/",
+        "/t/north-fund/knowledge/{kb_base}/",
+        "/t/north-fund/knowledge/documents/{kb_document}/source/",
         "/t/north-fund/administration/sign-in/{provider}/",
     ]
     for who in (
