@@ -25,7 +25,6 @@ from tenants.roles import (
     Duty,
     duties_of,
 )
-from tenants.scope import tenant_scope
 
 
 class Area(NamedTuple):
@@ -121,10 +120,7 @@ def _links(actor: Actor, path: str) -> list[Link]:
 
 def _has_knowledge(actor: Actor) -> bool:
     """Whether there is a base that they may ask, or may be one that they make."""
-    if actor.can(KNOWLEDGE_CURATE):
-        return True
-    with tenant_scope(actor.tenant_id):
-        return visible_bases(actor).exists()
+    return actor.can(KNOWLEDGE_CURATE) or visible_bases(actor).exists()
 
 
 def landing(actor: Actor) -> str | None:
