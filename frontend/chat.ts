@@ -3,7 +3,8 @@ import { Composer, setUpRoutes } from "./chat/composer.ts";
 import { Conversations } from "./chat/conversations.ts";
 import { Drafts } from "./chat/drafts.ts";
 import { ProseRenderer } from "./chat/prose.ts";
-import type { ChatData, ErrorFrame, Exchange, Quota, ServerFrame } from "./chat/protocol.ts";
+import type { ChatData, ErrorFrame, Exchange, Passage, Quota, ServerFrame } from "./chat/protocol.ts";
+import { KnowledgePicker } from "./chat/knowledge.ts";
 import { Follower } from "./chat/scroll.ts";
 import { ChatSocket, type Connection } from "./chat/socket.ts";
 import { Store, type Answer } from "./chat/store.ts";
@@ -27,17 +28,19 @@ class ChatPage {
   private readonly conversations: Conversations;
   private readonly socket: ChatSocket;
   private readonly route: () => string | null;
+  private readonly knowledge: KnowledgePicker;
   private conversation: string | null;
-  private regenerating: { client_id: string; answer: string } | null = null;
+  private regenerating: { client_id: string; answer: string; without_documents: boolean } | null = null;
   private readonly resuming = new Map<string, number>(); // Generation → the seq after which it was asked for again.
 
   constructor() {
-    const { conversation, messages, routes, limits, quota, tenant } = this.data;
+    const { conversation, knowledge, messages, routes, limits, quota, tenant } = this.data;
     this.conversation = conversation?.id ?? null;
     this.drafts = new Drafts(`${tenant.slug}:${this.root.dataset.person ?? ""}`, this.conversation);
     this.follower = new Follower(must("[data-scroll]"), must("[data-jump]"));
     this.thread = new Thread(must("[data-thread]"), this.store, new ProseRenderer(this.strings), this.strings, {
-      regenerate: (answer) => this.regenerate(answer),
+      regenerate: (answer, withoutDocuments) => this.regenerate(answer, withoutDocuments),
+      sourceUrl: (passage, span) => this.sourceUrl(passage, span),
       drawn: () => this.follower.keep(),
     });
     this.composer = new Composer(
@@ -58,6 +61,9 @@ class ChatPage {
       (id, title) => this.setTitle(id, title),
     );
     this.route = setUpRoutes(routes, "");
+    this.knowledge = new KnowledgePicker(knowledge, this.strings, limits.bases, (ids) => (this.drafts.knowledge = ids));
+    const asked = messages.filter(({ role }) => role === "user").at(-1);
+    this.knowledge.set(asked ? asked.knowledge : this.drafts.knowledge);
     this.socket = new ChatSocket(this.root.dataset.socket ?? "", {
       onFrame: (frame) => this.onFrame(frame),
       onReady: () => this.sendWhatIsOwed(),
@@ -93,7 +99,7 @@ class ChatPage {
 
   private ask(text: string): void {
     if (this.isBusy()) return;
-    const outgoing = { client_id: crypto.randomUUID(), text, route: this.route() };
+    const outgoing = { client_id: crypto.randomUUID(), text, route: this.route(), knowledge: this.knowledge.ids };
     this.drafts.outgoing = outgoing;
     const turn = this.store.addPending(outgoing.client_id, text);
     this.composer.setText("");
@@ -103,9 +109,9 @@ class ChatPage {
     this.sendOutgoing();
   }
 
-  private regenerate(answer: Answer): void {
+  private regenerate(answer: Answer, withoutDocuments = false): void {
     if (this.isBusy() || !this.conversation) return;
-    this.regenerating = { client_id: crypto.randomUUID(), answer: answer.id };
+    this.regenerating = { client_id: crypto.randomUUID(), answer: answer.id, without_documents: withoutDocuments };
     this.composer.showError("");
     this.refresh();
     this.sendRegenerate();
@@ -115,6 +121,12 @@ class ChatPage {
     for (const { generation } of this.store.running()) {
       if (generation) this.socket.send({ type: "stop", generation });
     }
+  }
+
+  private sourceUrl({ document, version_id, start, end }: Passage, span: [number, number] | null): string {
+    const place = this.root.dataset.source?.replace(/[0-9a-f-]{36}/, document) ?? "";
+    const [from, to] = span ?? [start, end];
+    return place && `${place}?version=${version_id}&start=${from}&end=${to}`;
   }
 
   // --- What goes to the server ------------------------------------------------------------------

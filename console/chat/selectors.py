@@ -127,7 +127,7 @@ def page_data(actor: Actor, conversation_id: UUID | None) -> dict[str, Any]:
         "messages": _messages(conversation.messages.order_by("pk")) if conversation else [],
         "routes": _routes(actor),
         "knowledge": _knowledge(actor),
-        "limits": {"text_bytes": limits.TEXT_BYTES},
+        "limits": {"text_bytes": limits.TEXT_BYTES, "bases": limits.BASES},
         "quota": _quota(actor),
     }
 

@@ -54,6 +54,18 @@ CHAT: dict[str, str | Promise] = {
     "announce_done": _("The answer is complete: {text}"),
     "announce_stopped": _("The answer was stopped."),
     "announce_failed": _("The answer did not complete."),
+    "sources": _("From the documents"),
+    "sources_nearest": _("The nearest passages"),
+    "sources_none": _("Nothing in these documents comes near to this question."),
+    "sources_as_of": _("As of {day}"),
+    "page": _("p. {page}"),
+    "superseded": _("No longer in force"),
+    "open_source": _("Open in the document"),
+    "passage": _("Passage {number}"),
+    "unsupported": _("No passage was found that says this."),
+    "without_documents": _("Ask without the documents"),
+    "knowledge_none": _("No documents"),
+    "knowledge_some": _("{count} knowledge bases"),
     "stopped": _("You stopped this answer. What was written until then is kept."),
     "interrupted": _(
         "The connection to the model was lost, so this answer is incomplete. Try again in a moment."

@@ -5,6 +5,7 @@ export interface Outgoing {
   client_id: string;
   text: string;
   route: string | null;
+  knowledge: string[];
 }
 
 const PREFIX = "custos:";
@@ -43,8 +44,18 @@ export class Drafts {
     this.write("outgoing", value && JSON.stringify(value));
   }
 
+  /** The knowledge bases that were last asked, for the next conversation in this tab. */
+  get knowledge(): string[] {
+    const kept = this.read("knowledge");
+    return kept ? (JSON.parse(kept) as string[]) : [];
+  }
+
+  set knowledge(ids: string[]) {
+    this.write("knowledge", JSON.stringify(ids));
+  }
+
   private key(kind: string): string {
-    return `${PREFIX}${kind}:${this.owner}:${this.conversation ?? "new"}`;
+    return `${PREFIX}${kind}:${this.owner}:${kind === "knowledge" ? "" : (this.conversation ?? "new")}`;
   }
 
   private read(kind: string): string | null {

@@ -2,13 +2,15 @@
 // headings start below the page's own; table alignment is a class, for the content policy forbids style attributes.
 import MarkdownIt from "markdown-it";
 
+import { citations } from "./citations.ts";
 import { math } from "./math-syntax.ts";
 
-/** imageText: the words shown in place of an image, e.g. `(name) => "Image (not loaded): " + name`. */
-export function createMarkdown(imageText: (name: string) => string): (text: string) => string {
+/** passages: up to which number [1] is a citation. imageText: the words shown in place of an image, e.g. `(name) => "Image (not loaded): " + name`. */
+export function createMarkdown(imageText: (name: string) => string): (text: string, passages?: number) => string {
   const md = new MarkdownIt({ html: false, linkify: true, breaks: false, typographer: false });
   md.validateLink = (url) => /^(https?:|mailto:)/i.test(url.trim());
   md.use(math);
+  md.use(citations);
   md.core.ruler.push("custos", (state) => {
     for (const token of state.tokens) {
       if (token.type === "heading_open" || token.type === "heading_close") {
@@ -27,5 +29,5 @@ export function createMarkdown(imageText: (name: string) => string): (text: stri
     const href = md.utils.escapeHtml(String(token?.attrGet("src") ?? ""));
     return `<a class="image-link" href="${href}">${md.utils.escapeHtml(imageText(name))}</a>`;
   };
-  return (text) => md.render(text);
+  return (text, passages = 0) => md.render(text, { passages });
 }

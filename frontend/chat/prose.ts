@@ -10,7 +10,7 @@ type Highlighter = typeof import("./highlight.ts");
 type Formulas = typeof import("./formula.ts");
 
 export class ProseRenderer {
-  private readonly markdown: (text: string) => string;
+  private readonly markdown: (text: string, passages?: number) => string;
   private readonly sanitiser: Sanitiser = createSanitiser(window);
   private readonly rendered = new WeakMap<HTMLElement, Node[]>();
   private highlighter: Highlighter | null = null;
@@ -22,19 +22,19 @@ export class ProseRenderer {
     this.markdown = createMarkdown((name) => say(strings, "image", { name }));
   }
 
-  /** Make `target` show `text`. */
-  render(target: HTMLElement, text: string): void {
-    const fresh = [...this.sanitiser.answer(this.markdown(text)).childNodes].filter((node) => node.nodeType === 1);
+  /** Make `target` show `text`. cited: what shows a passage; passages: how many there are. */
+  render(target: HTMLElement, text: string, passages = 0, cited: (number: number) => void = () => undefined): void {
+    const fresh = [...this.sanitiser.answer(this.markdown(text, passages)).childNodes].filter((node) => node.nodeType === 1);
     const before = this.rendered.get(target) ?? [];
     let same = 0;
     while (same < fresh.length && before[same]?.isEqualNode(fresh[same] ?? null)) same += 1;
     while (target.childNodes.length > same) target.lastChild?.remove();
     // The copies stay as sanitised; what goes on the page is decorated, and so never compares equal.
     this.rendered.set(target, [...before.slice(0, same), ...fresh.slice(same).map((node) => node.cloneNode(true))]);
-    for (const node of fresh.slice(same)) target.append(this.decorated(node as HTMLElement));
+    for (const node of fresh.slice(same)) target.append(this.decorated(node as HTMLElement, cited));
   }
 
-  private decorated(block: HTMLElement): HTMLElement {
+  private decorated(block: HTMLElement, cited: (number: number) => void): HTMLElement {
     const holder = h("div", {}, block);
     for (const pre of holder.querySelectorAll("pre")) pre.replaceWith(this.codeBlock(pre));
     for (const table of holder.querySelectorAll("table")) {
@@ -43,7 +43,20 @@ export class ProseRenderer {
       wrap.append(table);
     }
     for (const span of holder.querySelectorAll<HTMLElement>(".math-inline, .math-display")) this.formula(span);
+    for (const span of holder.querySelectorAll(".cite")) span.replaceWith(this.citation(Number(span.textContent), cited));
+    for (const span of holder.querySelectorAll<HTMLElement>(".unsupported")) {
+      const words = say(this.strings, "unsupported");
+      span.title = words;
+      span.append(h("span", { class: "visually-hidden" }, ` ${words}`));
+    }
     return holder.firstElementChild as HTMLElement;
+  }
+
+  private citation(number: number, cited: (number: number) => void): HTMLElement {
+    const label = say(this.strings, "passage", { number });
+    const button = h("button", { type: "button", class: "cite", "aria-label": label, title: label }, String(number));
+    button.addEventListener("click", () => cited(number));
+    return button;
   }
 
   private codeBlock(pre: HTMLElement): HTMLElement {

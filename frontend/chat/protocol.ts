@@ -10,6 +10,41 @@ export interface Meta {
   completion_tokens?: number | null;
 }
 
+/** A piece of a document. start, end: characters of the document's text. */
+export interface Passage {
+  number: number;
+  base: string;
+  document: string;
+  name: string;
+  version_id: string;
+  version: number;
+  is_superseded: boolean;
+  start: number;
+  end: number;
+  page: number | null;
+  headings: string[];
+  text: string;
+}
+
+/** A sentence of the answer (its characters) and the numbers of the passages it rests on, with the words that say it. */
+export interface Support {
+  start: number;
+  end: number;
+  passages: number[];
+  spans: ([number, number] | null)[];
+}
+
+/** What was found in documents for an answer; see console/chat/grounding.py. */
+export interface Sources {
+  searched: string;
+  at: string | null;
+  confidence: number;
+  is_enough: boolean;
+  used: number;
+  passages: Passage[];
+  support: Support[];
+}
+
 export interface ConversationName {
   id: string;
   title: string;
@@ -26,6 +61,8 @@ export interface HistoryMessage {
   active: boolean;
   answers: string | null;
   error?: string;
+  knowledge: string[]; // Of a question: the bases it was asked of.
+  sources: Sources | null; // Of an answer.
   meta: Meta;
 }
 
@@ -42,13 +79,14 @@ export interface ChatData {
   conversations: (ConversationName & { updated: string })[];
   messages: HistoryMessage[];
   routes: { name: string; label: string }[];
-  limits: { text_bytes: number };
+  knowledge: { id: string; name: string }[];
+  limits: { text_bytes: number; bases: number };
   quota: Quota | null;
 }
 
 export type ClientFrame =
-  | { type: "ask"; client_id: string; conversation: string | null; text: string; route: string | null }
-  | { type: "regenerate"; client_id: string; conversation: string; answer: string }
+  | { type: "ask"; client_id: string; conversation: string | null; text: string; route: string | null; knowledge: string[] }
+  | { type: "regenerate"; client_id: string; conversation: string; answer: string; without_documents?: boolean }
   | { type: "stop"; generation: string }
   | { type: "resume"; generation: string; after: number }
   | { type: "ping" };
@@ -59,6 +97,7 @@ export interface Exchange {
   answer: { id: string };
   generation: string;
   regenerated: string | null;
+  sources: Sources | null;
 }
 
 export interface Delta {
@@ -78,6 +117,7 @@ export interface Done {
   usage: { prompt_tokens: number | null; completion_tokens: number | null };
   timings: { ttft_ms: number | null; tokens_per_s: number | null };
   error: { code: string; message: string } | null;
+  sources: Sources | null;
 }
 
 export interface ErrorFrame {

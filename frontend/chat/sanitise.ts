@@ -16,7 +16,7 @@ const ANSWER: Config & { RETURN_DOM_FRAGMENT: true } = {
 const HIGHLIGHTED: typeof ANSWER = { ...ANSWER, ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"] };
 
 /** Classes that our own renderer writes; an answer must not borrow the look of anything else on the page. */
-const CLASSES = /^(?:language-[\w+#.-]+|align-(?:left|right|center)|math-(?:inline|display)|image-link|hljs-[\w-]+|\w+_)$/;
+const CLASSES = /^(?:language-[\w+#.-]+|align-(?:left|right|center)|math-(?:inline|display)|image-link|cite|unsupported|hljs-[\w-]+|\w+_)$/;
 
 export interface Sanitiser {
   answer(html: string): DocumentFragment;

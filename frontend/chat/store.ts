@@ -3,7 +3,7 @@
 // Deltas of one answer are numbered 1, 2, 3 … and may arrive twice, after a reconnection or in a second tab.
 // Only the next number is taken: a smaller one was seen, a larger one means that something is missing and must
 // be asked for again. So no character is lost and none is repeated.
-import type { Delta, Done, Exchange, HistoryMessage, Meta, Status } from "./protocol.ts";
+import type { Delta, Done, Exchange, HistoryMessage, Meta, Sources, Status } from "./protocol.ts";
 
 export interface Answer {
   id: string;
@@ -14,6 +14,7 @@ export interface Answer {
   status: Status;
   finishReason: string;
   error: string; // What the server said went wrong, for people.
+  sources: Sources | null; // What was found in documents for it.
   meta: Meta;
 }
 
@@ -72,6 +73,7 @@ export class Store {
       status: "generating",
       finishReason: "",
       error: "",
+      sources: exchange.sources,
       meta: {},
     };
     this.addAnswer(turn, answer);
@@ -98,6 +100,7 @@ export class Store {
     answer.status = done.status;
     answer.finishReason = done.finish_reason;
     answer.error = done.error?.message ?? "";
+    answer.sources = done.sources ?? answer.sources;
     answer.meta = { ...answer.meta, ...done.timings, ...done.usage };
     return "new";
   }
@@ -158,6 +161,7 @@ function answerOf(message: HistoryMessage): Answer {
     status: message.active ? "generating" : (message.status as Status),
     finishReason: "",
     error: "",
+    sources: message.sources,
     meta: message.meta,
   };
 }

@@ -1,12 +1,17 @@
 // The thread on the page: one element per turn, changed in place, drawn at most once a frame.
 import { h, icon, iconButton } from "../lib/dom.ts";
 import { duration, number, say, type Strings } from "../lib/text.ts";
+import { annotated } from "./citations.ts";
 import { copyText, type ProseRenderer } from "./prose.ts";
+import type { Passage } from "./protocol.ts";
+import { SourcesView } from "./sources.ts";
 import type { Answer, Store, Turn } from "./store.ts";
 import { partsOf } from "./think.ts";
 
 interface Actions {
-  regenerate(answer: Answer): void;
+  regenerate(answer: Answer, withoutDocuments?: boolean): void;
+  /** The address of a document's text at this place. */
+  sourceUrl(passage: Passage, span: [number, number] | null): string;
   /** Called after the page changed, so that the reader's place can be kept. */
   drawn(): void;
 }
@@ -18,6 +23,7 @@ interface AnswerView {
   thinkingLabel: HTMLElement;
   reasoning: HTMLElement;
   prose: HTMLElement;
+  sources: SourcesView;
   waiting: HTMLElement;
   note: HTMLElement;
   foot: HTMLElement;
@@ -84,7 +90,7 @@ export class Thread {
     if (!answer) return;
     let answerView = view.answers.get(answer.id);
     if (!answerView) {
-      answerView = this.createAnswer();
+      answerView = this.createAnswer(answer);
       view.answers.set(answer.id, answerView);
       view.root.append(answerView.root);
     }
@@ -106,7 +112,11 @@ export class Thread {
     return view;
   }
 
-  private createAnswer(): AnswerView {
+  private createAnswer(answer: Answer): AnswerView {
+    const sources = new SourcesView(this.strings, {
+      urlOf: (passage, span) => this.actions.sourceUrl(passage, span),
+      withoutDocuments: () => this.actions.regenerate(answer, true),
+    });
     const thinkingLabel = h("span");
     const chevron = icon("chevron");
     chevron.classList.add("turn");
@@ -117,22 +127,25 @@ export class Thread {
     const note = h("div", { class: "message-note" });
     const foot = h("div", { class: "message-foot" });
     const heading = h("h2", { class: "visually-hidden" }, say(this.strings, "assistant"));
-    const root = h("article", { class: "message answer" }, heading, thinking, waiting, prose, note, foot);
-    return { root, thinking, thinkingLabel, reasoning, prose, waiting, note, foot };
+    const root = h("article", { class: "message answer" }, heading, sources.root, thinking, waiting, prose, note, foot);
+    return { root, thinking, thinkingLabel, reasoning, prose, sources, waiting, note, foot };
   }
 
   private drawAnswer(turn: Turn, answer: Answer, view: AnswerView): void {
     const growing = answer.status === "generating";
-    const { reasoning, answer: text, thinking } = partsOf(answer, growing);
+    const said = { ...answer, text: annotated(answer.text, answer.sources) };
+    const { reasoning, answer: text, thinking } = partsOf(said, growing);
     view.root.classList.toggle("streaming", growing);
     view.waiting.hidden = !growing || reasoning !== null || text !== "";
     view.thinking.hidden = !reasoning;
     view.thinkingLabel.textContent = say(this.strings, thinking ? "reasoning_now" : "reasoning");
     if (reasoning) this.prose.render(view.reasoning, reasoning);
-    this.prose.render(view.prose, text);
+    view.sources.draw(answer.sources);
+    const cited = (number: number): void => view.sources.show(number);
+    this.prose.render(view.prose, text, answer.sources?.used ?? 0, cited);
     this.drawNote(answer, view.note);
     if (growing) view.foot.replaceChildren();
-    else this.drawFoot(turn, answer, text, view.foot);
+    else this.drawFoot(turn, answer, partsOf(answer, growing).answer, view.foot);
   }
 
   /** What became of an answer that is not whole, and what to do about it. */

@@ -10,6 +10,7 @@ const EXCHANGE: Exchange = {
   answer: { id: "a" },
   generation: "g",
   regenerated: null,
+  sources: null,
 };
 
 function delta(seq: number, text: string) {
@@ -26,6 +27,7 @@ function done(seq: number, status: Done["status"] = "completed"): Done {
     usage: { prompt_tokens: 1, completion_tokens: 2 },
     timings: { ttft_ms: 10, tokens_per_s: 5 },
     error: null,
+    sources: null,
   };
 }
 
@@ -107,7 +109,7 @@ test("answering again keeps the earlier answer and shows the new one", () => {
 });
 
 test("what is still being written starts from nothing after a reload", () => {
-  const base = { reasoning: "", created: "", meta: {}, generation: null };
+  const base = { reasoning: "", created: "", meta: {}, generation: null, knowledge: [], sources: null };
   const messages: HistoryMessage[] = [
     { ...base, id: "q", role: "user", text: "Why?", status: "completed", active: false, answers: null },
     { ...base, id: "a", role: "assistant", text: "", status: "generating", active: true, answers: "q", generation: "g" },
