@@ -40,6 +40,8 @@ app.conf.update(
         "ensure partitions": {"task": "audit.tasks.ensure_partitions", "schedule": 3600.0},
         "retention": {"task": "audit.retention.tasks.let_go", "schedule": 300.0},
         "remind of deadlines": {"task": "console.tasks.remind_of_deadlines", "schedule": 900.0},
+        "read documents": {"task": "knowledge.ingestion.tasks.read_documents", "schedule": 2.0},
+        "forget uploads": {"task": "knowledge.ingestion.tasks.forget_uploads", "schedule": 3600.0},
         "import models": {"task": "console.tasks.import_models", "schedule": 10.0},
         "destroy tenants": {"task": "tenants.tasks.destroy_tenants", "schedule": 3600.0},
         "tend keys": {"task": "console.tasks.tend_keys", "schedule": 300.0},
@@ -48,6 +50,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
 )
 app.autodiscover_tasks()
+app.autodiscover_tasks(["knowledge.ingestion"])
 
 
 @worker_init.connect

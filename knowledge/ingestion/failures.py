@@ -6,6 +6,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 SENTENCES: dict[str, str | Promise] = {
+    "kind_unknown": _("Files of this kind cannot be read. Save it as text or Markdown, then upload that."),
+    "no_text": _("There is no text in it."),
     "too_many_passages": _("The file has more passages than one document can have. Split it into several."),
     "lost": _("The file is not what was uploaded: it was altered, or its key is gone. Upload it again."),
     "unexpected": _("Something went wrong that should not. The worker’s log says more; then try again."),
