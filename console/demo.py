@@ -1,12 +1,20 @@
-"""The demonstration data of a first start: two tenants, and a person for each role in each."""
+"""The demonstration data of a first start: two tenants, a person for each role in each, and something to ask about."""
 
+import datetime
 import secrets
+from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
+from audit.models import AuditRecord
 from console import environment
 from inference.registry.services import ensure_default_registry, ensure_default_route
-from tenants import clock, lifecycle
+from knowledge import bases, documents, uploads
+from knowledge.models import Base
+from tenants import clock, grants, lifecycle
+from tenants.access import Actor, Level, actor_for_user
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
 from tenants.scope import tenant_scope
@@ -23,6 +31,7 @@ LOCAL_PARTS = {
     Role.AUDITOR: "auditor",
 }
 PLATFORM_EMAIL = "platform@custos.example"
+DOCUMENTS = Path(__file__).parent / "demo_data"
 
 
 def seed() -> str | None:
@@ -43,12 +52,47 @@ def seed() -> str | None:
             made += [_person(tenant, role, password, chosen is not None) for role in Role]
             with tenant_scope(tenant.pk):
                 ensure_default_route()
+                _knowledge(tenant)
     return password if any(made) and not chosen else None
 
 
 def accounts() -> list[str]:
     """The e-mail addresses of the demonstration people."""
     return [PLATFORM_EMAIL, *(_email(slug, role) for slug in TENANTS for role in Role)]
+
+
+def _knowledge(tenant: Tenant) -> None:
+    """A base in each language that everyone may ask, once: what somebody changed or deleted since stays so."""
+    if AuditRecord.objects.filter(kind="knowledge.base_created").exists():
+        return
+    curator = actor_for_user(
+        user=User.objects.get(email=_email(tenant.slug, Role.CURATOR)), tenant_slug=tenant.slug
+    )
+    model = next(iter(bases.embedding_models(curator)), "")
+    english = _base(curator, "AML guidance", "Alerts of the U.S. Treasury on money laundering.", model)
+    alert = _file(curator, english, "fincen-alert-2023.txt")
+    _call(curator, alert, "FinCEN alert on virtual currency investment scams (2023)")
+    # Of Chinese the packaged embedding model knows nothing.
+    chinese = _base(curator, "反洗钱法规", "《中华人民共和国反洗钱法》2006年版与2024年修订版。", "")
+    law = _file(curator, chinese, "反洗钱法-2006.md", valid_from=datetime.date(2007, 1, 1))
+    _file(curator, chinese, "反洗钱法-2024.md", valid_from=datetime.date(2025, 1, 1), document_id=law)
+    _call(curator, law, "中华人民共和国反洗钱法")
+
+
+def _base(actor: Actor, name: str, description: str, model: str) -> Base:
+    made = bases.make_base(actor=actor, name=name, description=description, embedding_model=model)
+    grants.open_to_everyone(made, Level.VIEWER)
+    return made
+
+
+def _file(actor: Actor, base: Base, name: str, **more: Any) -> UUID:
+    """The document that it became, or of which it became a further version."""
+    content = (DOCUMENTS / name).read_bytes()
+    return uploads.upload(actor=actor, base_id=base.pk, name=name, content=content, **more).document_id
+
+
+def _call(actor: Actor, document_id: UUID, name: str) -> None:
+    documents.change_document(actor=actor, document_id=document_id, name=name)
 
 
 def _email(slug: str, role: Role) -> str:
