@@ -31,6 +31,9 @@ MAX_TOP_LOGPROBS = 20
 MAX_CHOICES = 8  # `n`: answers to one prompt.
 MAX_ANSWERS = 32  # Prompts × `n`: what one request may put in the waiting line.
 MAX_TOOLS = 128
+MAX_BASES = 8  # Knowledge bases that one message is asked of.
+
+Identifier = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 
 
 class ApiError(Exception):
@@ -382,6 +385,8 @@ class ChatCompletionRequest(_GenerationRequest):
     tool_choice: Annotated[str | dict[str, Any] | None, BeforeValidator(_tool_choice)] = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
+    # Custos's own: the knowledge bases that the last message is asked of.
+    knowledge: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_BASES)] | None = None
 
     @model_validator(mode="after")
     def _chat_fields_agree(self) -> ChatCompletionRequest:
@@ -394,6 +399,9 @@ class ChatCompletionRequest(_GenerationRequest):
             raise _invalid("tool_choice", "{field} asks for a call, but there are no tools")
         if self.named_tool is not None and self.named_tool not in names:
             raise _invalid("tool_choice", "{field} names a function that is not among the tools")
+        if self.knowledge and (self.tools or self.choices > 1 or self.messages[-1].role != "user"):
+            # What a document says must not reach a tool.
+            raise _invalid("knowledge", "{field} needs a last message of the user, no tools, and one choice")
         if self.wants_json and self.usable_tools:
             raise PydanticCustomError(
                 "unsupported_parameter",

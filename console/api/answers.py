@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from audit.output import Kind
+from console.grounding import supported
 from inference.client import Delta, joined_logprobs
 from inference.generation.errors import explain
 from inference.generation.run import Ending
@@ -56,9 +57,21 @@ def error_of(ending: Ending) -> ApiError | None:
 
 
 class Shape:
-    """The JSON objects of one answer with `choices` choices. `kind` is "chat" or "completion"."""
+    """The JSON objects of one answer with `choices` choices. `kind` is "chat" or "completion".
 
-    def __init__(self, *, kind: str, request_id: str, model: str, choices: int) -> None:
+    sources: what was found for it in knowledge bases, as `console.grounding.kept` has it.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: str,
+        request_id: str,
+        model: str,
+        choices: int,
+        sources: dict[str, Any] | None = None,
+    ) -> None:
+        self._sources = sources
         self._is_chat = kind == "chat"
         self._choices = choices
         prefix = "chatcmpl" if self._is_chat else "cmpl"
@@ -78,14 +91,18 @@ class Shape:
             for index, found in sorted(of_choice.items())
         ]
         name = "chat.completion" if self._is_chat else "text_completion"
-        return {**self._common, "object": name, "choices": choices, "usage": usage_of(ending)}
+        said = (
+            {} if self._sources is None else {"knowledge": supported(self._sources, _text(deltas, Kind.TEXT))}
+        )
+        return {**self._common, "object": name, "choices": choices, "usage": usage_of(ending), **said}
 
     def opening(self) -> list[dict[str, Any]]:
         """What comes before the first text: in chats, who speaks."""
         if not self._is_chat:
             return []
+        said = {} if self._sources is None else {"knowledge": self._sources}
         return [
-            self._piece(index, {"delta": {"role": "assistant", "content": ""}})
+            {**self._piece(index, {"delta": {"role": "assistant", "content": ""}}), **said}
             for index in range(self._choices)
         ]
 
@@ -93,10 +110,12 @@ class Shape:
         content = {"delta": _chat_delta(delta)} if self._is_chat else {"text": delta.text}
         return self._piece(delta.choice, content, logprobs=delta.logprobs)
 
-    def finish(self, ending: Ending) -> list[dict[str, Any]]:
+    def finish(self, ending: Ending, text: str) -> list[dict[str, Any]]:
+        """text: what was written, where passages were given that it may rest on."""
         content: dict[str, Any] = {"delta": {}} if self._is_chat else {"text": ""}
+        said = {} if self._sources is None else {"knowledge": supported(self._sources, text)}
         return [
-            self._piece(index, content, finish_reason=reason)
+            {**self._piece(index, content, finish_reason=reason), **said}
             for index, reason in sorted(ending.finish_reasons.items())
         ]
 
@@ -191,12 +210,14 @@ class EventStream:
         self._first = first
         self._shape = shape
         self._wants_usage = wants_usage
+        self._written: list[Delta] = []
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if opening := self._shape.opening():
             yield _events(opening)
         item = self._first
         while not isinstance(item, Ending):
+            self._written += item
             yield _events([self._shape.piece(delta) for delta in item])
             item = await self._reader.next()
         yield self._closing(item)
@@ -206,7 +227,8 @@ class EventStream:
         if error is not None:
             return _events([error.body()])
         usage = [self._shape.usage(ending)] if self._wants_usage else []
-        return _events([*self._shape.finish(ending), *usage]) + b"data: [DONE]\n\n"
+        text = _text(self._written, Kind.TEXT)
+        return _events([*self._shape.finish(ending, text), *usage]) + b"data: [DONE]\n\n"
 
 
 def _events(bodies: list[dict[str, Any]]) -> bytes:

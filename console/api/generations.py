@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
+from uuid import UUID
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
+from console import grounding
 from console.api.answers import EventStream, Reader, Shape, error_of, usage_of
 from console.api.departure import departure_of
 from console.api.requests import error_response
+from console.chat.prompt import estimate_tokens
 from inference.client import Delta
 from inference.generation import run
 from inference.generation.run import Ending, Generation, Order
-from inference.protocol import ApiError, ChatCompletionRequest, CompletionRequest, model_not_found
+from inference.protocol import (
+    ApiError,
+    ChatCompletionRequest,
+    CompletionRequest,
+    invalid_request,
+    model_not_found,
+)
 from inference.protocol_text import EmbeddingRequest
 from inference.registry.models import ModelVersion
 from inference.registry.selectors import Resolved, RouteNotFound
 from inference.routing.ask import ask_of
 from inference.routing.choice import resolve
 from inference.routing.models import RouteClass
-from tenants.access import Actor
+from knowledge import asking
+from knowledge.answers.prompt import prompt_for
+from tenants.access import Actor, NotVisible
 from tenants.database import in_database
 from tenants.quotas.headers import rate_limit_headers
 from tenants.roles import API_USE
 from tenants.scope import tenant_scope
 
-_NOT_FOR_THE_MODEL = {"model", "stream", "stream_options"}  # The console asks for these itself.
+_NOT_FOR_THE_MODEL = {"model", "stream", "stream_options", "knowledge"}  # The console asks for these itself.
 
 
 async def answer_chat(request: HttpRequest, actor: Actor, wish: ChatCompletionRequest) -> HttpResponseBase:
@@ -86,7 +98,16 @@ async def _answer(
     choices: int,
 ) -> HttpResponseBase:
     order = await _order(request, actor, wish, kind=kind)
-    shape = Shape(kind=kind, request_id=str(order.request_id), model=order.resolved.route, choices=choices)
+    sources = None
+    if isinstance(wish, ChatCompletionRequest) and wish.knowledge:
+        order, sources = await _grounded(order, wish, wish.knowledge)
+    shape = Shape(
+        kind=kind,
+        request_id=str(order.request_id),
+        model=order.resolved.route,
+        choices=choices,
+        sources=sources,
+    )
     return await _carried_out(request, order, lambda _, reader: _respond(reader, shape, wish))
 
 
@@ -110,6 +131,36 @@ async def _order(
         client_address=request.META.get("REMOTE_ADDR") or "",
         arrived=request.arrived,  # type: ignore[attr-defined]
     )
+
+
+async def _grounded(
+    order: Order, wish: ChatCompletionRequest, names: Sequence[str]
+) -> tuple[Order, dict[str, Any]]:
+    """The order with what the bases hold on its last message, and that for the answer. Raises ApiError."""
+    base_ids = tuple(UUID(name) for name in names)
+    said = [message.content or "" for message in wish.messages if message.role == "user"]
+    try:
+        found = await asking.aask(order.actor, base_ids, said[-1], earlier=said[:-1])
+    except NotVisible:
+        detail = "There is no such knowledge base, or this key may not ask it. GET /api/v1/knowledge/bases lists them."
+        raise invalid_request("knowledge_not_found", detail, "knowledge", status=404) from None
+    resolved = order.resolved
+    room = (resolved.context_tokens - (wish.token_limit or resolved.context_tokens // 2)) * 3 // 4
+    asked = prompt_for(said[-1], found.passages, room=room, estimate=estimate_tokens)
+    before = order.request["messages"][:-1]
+    messages = [
+        {"role": "system", "content": asked.system},
+        *before,
+        {"role": "user", "content": asked.question},
+    ]
+    grounded = replace(
+        order,
+        request={**order.request, "messages": messages},
+        resolved=resolved if found.is_enough else grounding.without_answer(resolved),
+        needs=order.needs | grounding.needs_of(base_ids),
+        passages=grounding.recorded(found.passages[: asked.used]),
+    )
+    return grounded, grounding.kept(found, asked.used)
 
 
 async def _carried_out(

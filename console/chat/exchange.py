@@ -16,7 +16,8 @@ from django.db.models import Q
 
 from audit import output, record
 from audit.output import Kind, Part
-from console.chat import access, grounding, selectors, services
+from console import grounding
+from console.chat import access, selectors, services
 from console.chat.errors import ChatError
 from console.chat.frames import Ask, Regenerate
 from console.chat.models import Message

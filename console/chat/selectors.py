@@ -36,7 +36,7 @@ class Exchange:
     answer_id: UUID
     generation: UUID
     regenerated: UUID | None
-    sources: dict[str, Any] | None = None  # See grounding.kept.
+    sources: dict[str, Any] | None = None  # See console.grounding.kept.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +211,7 @@ def parts_of(message: Message) -> list[Part]:
 
 
 def sources_of(answer: Message) -> dict[str, Any] | None:
-    """What was found in documents for it; None where none were asked. See grounding.kept."""
+    """What was found in documents for it; None where none were asked. See console.grounding.kept."""
     if not answer.sealed_sources:
         return None
     kept = sealing.open_sources(

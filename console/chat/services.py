@@ -18,7 +18,8 @@ from django.db.models import Q
 
 from audit import output
 from audit.output import Part
-from console.chat import access, errors, grounding, limits, prompt, sealing, selectors
+from console import grounding
+from console.chat import access, errors, limits, prompt, sealing, selectors
 from console.chat.models import Conversation, Message
 from inference.generation import stream
 from inference.generation.run import Ending
@@ -134,11 +135,20 @@ def plan_regenerate(
 
 def grounded(plan: Plan, found: asking.Found) -> Plan:
     """The same question with what was found for it; nobody is asked when that holds no answer."""
-    request, given = grounding.request_for(list(plan.turns), plan.question_text, found, plan.resolved)
-    resolved = plan.resolved if found.is_enough else grounding.without_answer(plan.resolved)
-    sources = grounding.kept(found, len(given))
+    context_tokens = plan.resolved.context_tokens
+    messages, used = prompt.messages_with(
+        list(plan.turns),
+        plan.question_text,
+        found,
+        context_tokens=context_tokens,
+        answer_tokens=_answer_tokens(plan.resolved),
+    )
     return replace(
-        plan, resolved=resolved, request=request, passages=grounding.recorded(given), sources=sources
+        plan,
+        resolved=plan.resolved if found.is_enough else grounding.without_answer(plan.resolved),
+        request={**plan.request, "messages": messages},
+        passages=grounding.recorded(found.passages[:used]),
+        sources=grounding.kept(found, used),
     )
 
 
@@ -267,12 +277,16 @@ def _resolve(
 
 
 def _request(turns: list[prompt.Turn], question: str, resolved: Resolved) -> dict[str, Any]:
-    # At least half the context stays for what was said.
-    answer_tokens = min(limits.ANSWER_TOKENS, resolved.context_tokens // 2)
+    answer_tokens = _answer_tokens(resolved)
     messages = prompt.messages_for(
         turns, question, context_tokens=resolved.context_tokens, answer_tokens=answer_tokens
     )
     return {"messages": messages, "max_tokens": answer_tokens, **limits.PARAMETERS}
+
+
+def _answer_tokens(resolved: Resolved) -> int:
+    """At least half the context stays for what was said."""
+    return min(limits.ANSWER_TOKENS, resolved.context_tokens // 2)
 
 
 def _require_idle(actor: Actor, answers: Q) -> None:

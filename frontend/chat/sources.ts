@@ -3,6 +3,8 @@ import { h, icon } from "../lib/dom.ts";
 import { say, type Strings } from "../lib/text.ts";
 import type { Passage, Sources } from "./protocol.ts";
 
+const SNIPPET = 160; // Characters of a passage that is not opened.
+
 interface Actions {
   /** The address of a document's text at this place; "" where there is none. */
   urlOf(passage: Passage, span: [number, number] | null): string;
@@ -61,7 +63,9 @@ export class SourcesView {
     if (passage.page) place.push(say(this.strings, "page", { page: passage.page }));
     const name = h("span", { class: "source-name" }, passage.name);
     const where = h("span", { class: "source-place muted" }, place.join(" › "));
-    const summary = h("summary", {}, h("span", { class: "cite" }, String(passage.number)), h("span", {}, name, " ", where));
+    const snippet = h("span", { class: "source-snippet muted" }, Array.from(passage.text).slice(0, SNIPPET).join(""));
+    const title = h("span", { class: "source-title" }, h("span", {}, name, " ", where), snippet);
+    const summary = h("summary", {}, h("span", { class: "cite" }, String(passage.number)), title);
     if (passage.is_superseded) summary.append(h("span", { class: "chip warn" }, say(this.strings, "superseded")));
     const card = h("details", { class: "source" }, summary, h("blockquote", {}, ...marked(passage.text, spans, passage.start)));
     const url = this.actions.urlOf(passage, spans[0] ?? null);

@@ -1,4 +1,4 @@
-"""A question that is asked of knowledge bases: what is found goes into the prompt, the record and the conversation."""
+"""A question that is asked of knowledge bases, by a person or a program: what is recorded and shown of what was found."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from uuid import UUID
 
 from django.utils.translation import gettext as _
 
-from console.chat import limits, prompt
 from inference.client import Delta, Event, Finished, InferenceClient, Usage
 from inference.registry.selectors import Resolved
 from knowledge import access as bases
 from knowledge import asking
-from knowledge.answers.prompt import prompt_for
 from knowledge.answers.support import support_of
 from knowledge.retrieval.search import Passage
 from tenants.access import Need
@@ -32,22 +30,6 @@ class Notice(InferenceClient):
     async def stream_chat(self, request: dict[str, Any], **facts: Any) -> AsyncGenerator[Event, None]:
         yield Delta(self._words)
         yield Finished({0: "stop"}, Usage(0, 0))
-
-
-def request_for(
-    turns: list[prompt.Turn], question: str, found: asking.Found, resolved: Resolved
-) -> tuple[dict[str, Any], list[Passage]]:
-    """What the model is sent, and the passages in it: at most half of the room is theirs, the newest turns get the rest."""
-    context = resolved.context_tokens
-    answer_tokens = min(limits.ANSWER_TOKENS, context // 2)
-    asked = prompt_for(
-        question, found.passages, room=(context - answer_tokens) * 3 // 4, estimate=prompt.estimate_tokens
-    )
-    room = context - prompt.estimate_tokens(asked.system)
-    messages = prompt.messages_for(turns, asked.question, context_tokens=room, answer_tokens=answer_tokens)
-    messages.insert(0, {"role": "system", "content": asked.system})
-    request = {"messages": messages, "max_tokens": answer_tokens, **limits.PARAMETERS}
-    return request, found.passages[: asked.used]
 
 
 def without_answer(resolved: Resolved) -> Resolved:
@@ -90,7 +72,7 @@ def recorded(passages: list[Passage]) -> tuple[dict[str, Any], ...]:
 
 
 def kept(found: asking.Found, used: int) -> dict[str, Any]:
-    """For the conversation, ready for JSON: the passages as they are shown. used: so many of them the model was given."""
+    """Ready for JSON: the passages as they are shown. used: so many of them the model was given."""
     return {
         "searched": found.searched,
         "at": found.at and found.at.isoformat(),
