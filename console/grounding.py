@@ -35,8 +35,7 @@ class Notice(InferenceClient):
 def without_answer(resolved: Resolved) -> Resolved:
     """Who answers when the documents do not: nobody is asked, and the answer says so."""
     words = _(
-        "These documents do not seem to hold an answer to this. The nearest passages are listed below; you can also ask "
-        "without the documents."
+        "These documents do not seem to hold an answer to this. Look at the nearest passages, or ask without the documents."
     )
     return replace(
         resolved,

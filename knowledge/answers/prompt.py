@@ -1,14 +1,13 @@
 """The passages in the prompt. What documents say is quoted to the model, never said to it.
 
-Passages stand in the message of the person who asks, between marks that carry a word drawn anew for each request, so that
-nothing in a document can close them; the system message says that what stands between them is no instruction. That keeps
-a model from nothing it is determined to do: what it can do at all is limited elsewhere, for no tool can be reached here.
+Every line of a passage begins with ">", so that nothing in a document can end its quotation, and the system message says
+that what is quoted is no instruction. That keeps a model from nothing it is determined to do: what it can do at all is
+limited elsewhere, for no tool can be reached from here.
 """
 
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,12 +50,11 @@ def prompt_for(
     question: str, passages: Sequence[Quoted], *, room: int, estimate: Callable[[str], int]
 ) -> Prompt:
     """The question with as many passages before it as fit into `room` tokens, by `estimate` of a text; one at least."""
-    mark = secrets.token_hex(4)
     system = _CHINESE if _HAN.search(question) else _ENGLISH
     left = room - estimate(system) - estimate(question)
     quoted: list[str] = []
     for number, passage in enumerate(passages, start=1):
-        text = _quoted(number, passage, mark)
+        text = _quoted(number, passage)
         left -= estimate(text)
         if left < 0 and quoted:
             break
@@ -64,10 +62,11 @@ def prompt_for(
     return Prompt(system, "\n\n".join([*quoted, question]), len(quoted))
 
 
-def _quoted(number: int, passage: Quoted, mark: str) -> str:
+def _quoted(number: int, passage: Quoted) -> str:
     place = " › ".join([passage.document, *passage.headings])
     page = f", p. {passage.page_from}" if passage.page_from else ""
-    return f"<<{mark} [{number}] {_plain(place)}{page}>>\n{passage.text}\n<</{mark}>>"
+    lines = "\n".join(f"> {line}" for line in passage.text.splitlines() if line.strip())
+    return f"[{number}] {_plain(place)}{page}\n{lines}"
 
 
 def _plain(text: str) -> str:
