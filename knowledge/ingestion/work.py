@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from knowledge import sealing, uploads
+from knowledge import parsing, sealing, uploads
 from knowledge.ingestion import queue, reading
 from knowledge.ingestion.queue import Claim, Overtaken
 from knowledge.models import Base, Chunk, State, Vector, Version
@@ -75,7 +75,7 @@ def run(claim: Claim, *, until: float) -> None:
         if version.state != State.INDEXING:
             _read(claim, version)
         _embed(claim, until)
-    except Overtaken:
+    except (Overtaken, parsing.Stopped):
         return
     except reading.Unreadable as error:
         _end(claim, State.FAILED, error.code)

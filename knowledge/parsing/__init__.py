@@ -1,7 +1,7 @@
 """Files to text, in a limited process. Knows no Django.
 
     parsed.py     what comes out: text, blocks, pages; why a file is refused; what it may cost
-    process.py    `parse_file`: the process, its limits, its answer
+    process.py    `parse_file`, `parse_content`: the process, its limits, its answer
     worker.py     what runs in it
     sniff.py      what a file is, by its content
     builder.py    a text that is put together block by block
@@ -16,6 +16,6 @@ Readers of formats import their libraries when they are called: a process that r
 """
 
 from knowledge.parsing.parsed import Block, Limits, Page, Parsed, Refused
-from knowledge.parsing.process import parse_file
+from knowledge.parsing.process import Stopped, parse_content, parse_file
 
-__all__ = ["Block", "Limits", "Page", "Parsed", "Refused", "parse_file"]
+__all__ = ["Block", "Limits", "Page", "Parsed", "Refused", "Stopped", "parse_content", "parse_file"]

@@ -13,9 +13,12 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
 from knowledge.parsing.parsed import CODES, Limits, Parsed, Refused, from_json
 
@@ -26,6 +29,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 _MOST_SAID = 2_000  # Of what it says about an error.
 _PIECE = 1 << 20
+_ASK_EVERY_S = 10.0
 _BYTES_A_CHARACTER = 12  # As JSON, with the blocks.
 
 
@@ -33,26 +37,57 @@ class ReaderBroken(Exception):
     """The process could not do its work, whatever the file: something is missing, or an error of ours."""
 
 
+class Stopped(Exception):
+    """Nobody wants it any more."""
+
+
 def parse_file(path: Path, *, name: str, limits: Limits = Limits()) -> Parsed:  # noqa: B008 — it is frozen
     """What stands in a file. name: as it was called where it came from. Blocks.
 
     Raises Refused; OSError, and ReaderBroken when it is not for the file.
     """
-    if path.stat().st_size > limits.size:
+    with path.open("rb") as file:
+        return _parse(file, name, limits, lambda: True)
+
+
+def parse_content(
+    content: bytes,
+    *,
+    name: str,
+    limits: Limits = Limits(),  # noqa: B008 — it is frozen
+    go_on: Callable[[], bool] = lambda: True,
+) -> Parsed:
+    """The same of what is in memory, and stays there: what is sealed elsewhere does not come to a disk in the clear.
+
+    go_on: asked every ten seconds; Stopped is raised when it says no.
+    """
+    with _in_memory() as file:
+        file.write(content)
+        file.seek(0)
+        return _parse(file, name, limits, go_on)
+
+
+def _in_memory() -> IO[bytes]:
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("file", os.MFD_CLOEXEC), "w+b")
+    return tempfile.TemporaryFile()  # Without a name, gone with the process.
+
+
+def _parse(file: IO[bytes], name: str, limits: Limits, go_on: Callable[[], bool]) -> Parsed:
+    if os.fstat(file.fileno()).st_size > limits.size:
         raise Refused("too_large")
     order = json.dumps({"name": name, "limits": asdict(limits)})
-    with path.open("rb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-B", "-X", "utf8", "-m", "knowledge.parsing.worker", order],
-            stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=_ROOT,
-            env=_environment(),
-            start_new_session=True,
-        )
+    process = subprocess.Popen(
+        [sys.executable, "-B", "-X", "utf8", "-m", "knowledge.parsing.worker", order],
+        stdin=file,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=_ROOT,
+        env=_environment(),
+        start_new_session=True,
+    )
     try:
-        answer, errors = _hear(process, limits)
+        answer, errors = _hear(process, limits, go_on)
     except BaseException:
         _end(process)
         raise
@@ -71,8 +106,8 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _hear(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, bytes]:
-    """What it wrote on its two pipes, until it ended. Raises Refused when it takes too long or says too much."""
+def _hear(process: subprocess.Popen[bytes], limits: Limits, go_on: Callable[[], bool]) -> tuple[bytes, bytes]:
+    """What it wrote on its two pipes, until it ended. Raises Stopped, and Refused when it takes too long or says too much."""
     assert process.stdout is not None and process.stderr is not None
     until = time.monotonic() + limits.wall_s
     answer, errors = bytearray(), bytearray()
@@ -81,9 +116,11 @@ def _hear(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, byte
         selector.register(process.stdout, selectors.EVENT_READ, answer)
         selector.register(process.stderr, selectors.EVENT_READ, errors)
         while selector.get_map():
-            ready = selector.select(max(until - time.monotonic(), 0))
-            if not ready:
+            ready = selector.select(min(max(until - time.monotonic(), 0), _ASK_EVERY_S))
+            if time.monotonic() >= until:
                 raise Refused("took_too_long")
+            if not ready and not go_on():
+                raise Stopped
             for key, _events in ready:
                 piece = os.read(key.fd, _PIECE)
                 key.data.extend(piece)

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from django.db import connection, connections
 
 from inference.registry.services import ensure_default_registry, ensure_default_route
 from knowledge import bases, documents, selectors, uploads
-from knowledge.ingestion import queue, reading, tasks, work
+from knowledge.ingestion import failures, queue, reading, tasks, work
 from knowledge.models import Base, Chunk, Posting, State, Vector, Version
+from knowledge.parsing import parsed
 from knowledge.retrieval.search import Asked, search
 from tenants import clock
 from tenants.access import Actor
@@ -70,10 +72,30 @@ def test_a_file_becomes_passages_that_words_find(acme: Company, base: Base) -> N
         assert b"records" not in bytes(chunk.sealed)
 
 
+def test_a_passage_of_a_pdf_has_its_page(acme: Company, base: Base) -> None:
+    content = (Path(__file__).parent / "data" / "fincen-alert-2023.pdf").read_bytes()
+    version = add(acme, base, content, "alert")
+    tasks.read_documents()
+    now = again(version)
+    assert (now.state, now.media_type, now.page_count) == ("ready", "application/pdf", 9)
+    with tenant_scope(acme.tenant.pk):
+        (best, *_more) = search(
+            acme.actor(acme.curator), [base], Asked("methodology of a pig butchering scam")
+        )
+        assert best.page_from == 2 and "Methodology of a Pig Butchering Scam" in best.headings
+        assert [number for number, _start in selectors.pages_of(selectors.layout_of(now))] == list(
+            range(1, 10)
+        )
+
+
+def test_each_refusal_has_words() -> None:
+    assert failures.SENTENCES.keys() >= parsed.CODES
+
+
 def test_one_that_fails_holds_up_no_other(acme: Company, base: Base) -> None:
     bad, empty, good = add(acme, base, b"\x00\x01", "x.txt"), add(acme, base, " \n", "e.txt"), add(acme, base)
     tasks.read_documents()
-    assert in_state(bad) == ("failed", "kind_unknown")
+    assert in_state(bad) == ("failed", "unsupported")
     assert in_state(empty) == ("failed", "no_text")
     assert in_state(good) == ("ready", "")
 
