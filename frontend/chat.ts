@@ -3,13 +3,13 @@ import { Composer, setUpRoutes } from "./chat/composer.ts";
 import { Conversations } from "./chat/conversations.ts";
 import { Drafts } from "./chat/drafts.ts";
 import { ProseRenderer } from "./chat/prose.ts";
-import type { ChatData, ErrorFrame, Exchange, Passage, Quota, ServerFrame } from "./chat/protocol.ts";
+import type { ChatData, ErrorFrame, Exchange, Passage, Quota, RouteClass, ServerFrame } from "./chat/protocol.ts";
 import { KnowledgePicker } from "./chat/knowledge.ts";
 import { Follower } from "./chat/scroll.ts";
 import { ChatSocket, type Connection } from "./chat/socket.ts";
 import { Store, type Answer } from "./chat/store.ts";
 import { partsOf } from "./chat/think.ts";
-import { Thread } from "./chat/thread.ts";
+import { Thread, type How } from "./chat/thread.ts";
 import { icon, isTyping, must, readJson } from "./lib/dom.ts";
 import { say, type Strings } from "./lib/text.ts";
 
@@ -27,10 +27,10 @@ class ChatPage {
   private readonly composer: Composer;
   private readonly conversations: Conversations;
   private readonly socket: ChatSocket;
-  private readonly route: () => string | null;
+  private readonly route: ReturnType<typeof setUpRoutes>;
   private readonly knowledge: KnowledgePicker;
   private conversation: string | null;
-  private regenerating: { client_id: string; answer: string; without_documents: boolean } | null = null;
+  private regenerating: { client_id: string; answer: string; without_documents: boolean; route_class: RouteClass | null } | null = null;
   private readonly resuming = new Map<string, number>(); // Generation → the seq after which it was asked for again.
 
   constructor() {
@@ -39,7 +39,8 @@ class ChatPage {
     this.drafts = new Drafts(`${tenant.slug}:${this.root.dataset.person ?? ""}`, this.conversation);
     this.follower = new Follower(must("[data-scroll]"), must("[data-jump]"));
     this.thread = new Thread(must("[data-thread]"), this.store, new ProseRenderer(this.strings), this.strings, {
-      regenerate: (answer, withoutDocuments) => this.regenerate(answer, withoutDocuments),
+      regenerate: (answer, how) => this.regenerate(answer, how),
+      isOffered: (route, routeClass) => routes.some(({ name, classes }) => name === route && classes.includes(routeClass)),
       sourceUrl: (passage, span) => this.sourceUrl(passage, span),
       drawn: () => this.follower.keep(),
     });
@@ -60,7 +61,7 @@ class ChatPage {
       this.strings,
       (id, title) => this.setTitle(id, title),
     );
-    this.route = setUpRoutes(routes, "");
+    this.route = setUpRoutes(routes);
     this.knowledge = new KnowledgePicker(knowledge, this.strings, limits.bases, (ids) => (this.drafts.knowledge = ids));
     const asked = messages.filter(({ role }) => role === "user").at(-1);
     this.knowledge.set(asked ? asked.knowledge : this.drafts.knowledge);
@@ -99,7 +100,7 @@ class ChatPage {
 
   private ask(text: string): void {
     if (this.isBusy()) return;
-    const outgoing = { client_id: crypto.randomUUID(), text, route: this.route(), knowledge: this.knowledge.ids };
+    const outgoing = { client_id: crypto.randomUUID(), text, ...this.route(), knowledge: this.knowledge.ids };
     this.drafts.outgoing = outgoing;
     const turn = this.store.addPending(outgoing.client_id, text);
     this.composer.setText("");
@@ -109,9 +110,14 @@ class ChatPage {
     this.sendOutgoing();
   }
 
-  private regenerate(answer: Answer, withoutDocuments = false): void {
+  private regenerate(answer: Answer, { withoutDocuments = false, routeClass = null }: How = {}): void {
     if (this.isBusy() || !this.conversation) return;
-    this.regenerating = { client_id: crypto.randomUUID(), answer: answer.id, without_documents: withoutDocuments };
+    this.regenerating = {
+      client_id: crypto.randomUUID(),
+      answer: answer.id,
+      without_documents: withoutDocuments,
+      route_class: routeClass,
+    };
     this.composer.showError("");
     this.refresh();
     this.sendRegenerate();

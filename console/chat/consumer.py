@@ -180,9 +180,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
                     "delta", generation=str(generation), seq=piece.seq, text=piece.text, **thought
                 )
             else:
-                # Read anew: what its sentences rest on is known now that they are written.
-                sources = await in_database(selectors.sources_for, actor, generation)
-                done = {**_done(piece.end), "sources": sources}
+                # Read anew: who answered, and what its sentences rest on, is known now that they are written.
+                known = await in_database(selectors.ended, actor, generation)
+                done = {**_done(piece.end), **known}
                 await self._send("done", generation=str(generation), seq=piece.seq, **done)
                 await self._tell_quota(actor)
 

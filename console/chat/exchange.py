@@ -23,7 +23,7 @@ from console.chat.frames import Ask, Regenerate
 from console.chat.models import Message
 from inference.client import Delta
 from inference.generation import run, running, stream
-from inference.generation.run import Ending, Order
+from inference.generation.run import Ending, Generation, Order
 from knowledge import asking
 from tenants.access import Actor, Need, NotVisible
 from tenants.database import in_database
@@ -60,6 +60,7 @@ async def ask(*, actor: Actor, frame: Ask, client_address: str) -> selectors.Exc
         conversation_id=frame.conversation,
         text=frame.text,
         route=frame.route,
+        route_class=frame.route_class or "",
         bases=frame.knowledge,
     )
     return await _carry_out(actor, plan, client_address, arrived)
@@ -74,6 +75,7 @@ async def regenerate(*, actor: Actor, frame: Regenerate, client_address: str) ->
         client_id=frame.client_id,
         conversation_id=frame.conversation,
         answer_id=frame.answer,
+        route_class=frame.route_class or "",
         without_documents=frame.without_documents,
     )
     return await _carry_out(actor, plan, client_address, arrived)
@@ -113,13 +115,19 @@ async def _carry_out(
     except Exception as error:
         await generation.abandon(error.code if isinstance(error, ChatError) else "not_stored")
         raise
-    generation.start(on_end=partial(_save, actor.tenant_id, exchange.answer_id))
+    generation.start(on_end=partial(_save, generation, exchange.answer_id))
     return exchange
 
 
-async def _save(tenant_id: UUID, answer_id: UUID, parts: list[Part], ending: Ending) -> None:
+async def _save(generation: Generation, answer_id: UUID, parts: list[Part], ending: Ending) -> None:
+    order = generation.order  # Whoever was asked last, where others failed before.
     await in_database(
-        services.finish_answer, tenant_id=tenant_id, answer_id=answer_id, parts=parts, ending=ending
+        services.finish_answer,
+        tenant_id=order.actor.tenant_id,
+        answer_id=answer_id,
+        parts=parts,
+        ending=ending,
+        resolved=order.resolved,
     )
 
 

@@ -32,6 +32,7 @@ class Ask(_Frame):
     conversation: UUID | None = None
     text: Annotated[str, Field(strict=True)]
     route: Annotated[str, Field(strict=True, max_length=100)] | None = None
+    route_class: Literal["precise", "fast"] | None = None
     knowledge: Annotated[tuple[UUID, ...], Field(max_length=limits.BASES)] = ()
 
 
@@ -40,6 +41,7 @@ class Regenerate(_Frame):
     client_id: UUID
     conversation: UUID
     answer: UUID
+    route_class: Literal["precise", "fast"] | None = None
     without_documents: Annotated[bool, Field(strict=True)] = False
 
 

@@ -102,6 +102,10 @@ class Message(TenantModel):
     generation = models.UUIDField(null=True, default=None, help_text=_("The audit record's request id."))
     route = models.CharField(max_length=100, blank=True)
     model = models.CharField(max_length=200, blank=True)
+    deployment = models.CharField(max_length=200, blank=True, default="", help_text=_("Who answered."))
+    reason = models.CharField(
+        max_length=300, blank=True, default="", help_text=_("Why they; as the record has it.")
+    )
     finish_reason = models.CharField(max_length=20, blank=True)
     error_code = models.CharField(max_length=100, blank=True)
     ttft_ms = models.PositiveIntegerField(null=True)

@@ -11,12 +11,14 @@ from uuid import UUID
 from audit import output, record
 from audit.models import AuditChunk, AuditCompletion
 from audit.output import Kind, Part
+from console import route_reasons
 from console.chat import access, limits, sealing
 from console.chat.models import Conversation, Message
 from console.chat.prompt import Turn
 from inference.generation.errors import explain
 from inference.registry.models import ModelVersion
 from inference.registry.selectors import usable_routes
+from inference.routing.selectors import classes_by_route
 from knowledge.access import visible_bases
 from knowledge.sealing import name_of
 from tenants.access import Actor
@@ -143,9 +145,12 @@ def _quota(actor: Actor) -> dict[str, Any] | None:
     return found.plain() if found else None
 
 
-def _routes(actor: Actor) -> list[dict[str, str]]:
-    chatting = usable_routes(actor).filter(deployment__version__kind=ModelVersion.Kind.TEXT)
-    return [{"name": route.name, "label": route.label} for route in chatting]
+def _routes(actor: Actor) -> list[dict[str, Any]]:
+    chatting = list(usable_routes(actor).filter(deployment__version__kind=ModelVersion.Kind.TEXT))
+    classes = classes_by_route(chatting)
+    return [
+        {"name": route.name, "label": route.label, "classes": classes.get(route.pk, [])} for route in chatting
+    ]
 
 
 def _knowledge(actor: Actor) -> list[dict[str, str]]:
@@ -183,6 +188,7 @@ def _message(message: Message) -> dict[str, Any]:
         "error": explain(message.error_code) if message.error_code else "",
         "meta": {
             "model": message.route,
+            **answering(message),
             "ttft_ms": message.ttft_ms,
             "tokens_per_s": message.tokens_per_s,
             "prompt_tokens": message.prompt_tokens,
@@ -228,10 +234,20 @@ def sources_of(answer: Message) -> dict[str, Any] | None:
     return found
 
 
-def sources_for(actor: Actor, generation_id: UUID) -> dict[str, Any] | None:
-    """As `sources_of`, of the answer that a generation wrote. Opens the tenant's scope; raises NotVisible."""
+def answering(answer: Message) -> dict[str, Any]:
+    """Who answered, and why they: for the reader, in their language."""
+    return {
+        "deployment": answer.deployment,
+        "reason": route_reasons.in_words(answer.reason),
+        "route_class": route_reasons.class_of(answer.reason),
+    }
+
+
+def ended(actor: Actor, generation_id: UUID) -> dict[str, Any]:
+    """What is known of an answer once it is written. Opens the tenant's scope; raises NotVisible."""
     with tenant_scope(actor.tenant_id):
-        return sources_of(access.access_generation(actor, generation_id))
+        answer = access.access_generation(actor, generation_id)
+        return {"sources": sources_of(answer), "answering": answering(answer)}
 
 
 def title_of(conversation: Conversation) -> str:

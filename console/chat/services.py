@@ -62,6 +62,7 @@ def plan_ask(
     conversation_id: UUID | None,
     text: str,
     route: str | None,
+    route_class: str = "",
     bases: tuple[UUID, ...] = (),
 ) -> Plan | selectors.Exchange:
     """A new question. An Exchange comes back when this client_id was asked before. Raises ChatError, NotVisible."""
@@ -76,7 +77,7 @@ def plan_ask(
             turns = selectors.turns_before(conversation, None)
         _require_room(actor)
         asked_in = conversation_id or uuid7()
-        resolved = _resolve(actor, route, asked_in, turns, text)
+        resolved = _resolve(actor, route, asked_in, turns, text, route_class)
         return Plan(
             client_id=client_id,
             conversation_id=asked_in,
@@ -97,6 +98,7 @@ def plan_regenerate(
     client_id: UUID,
     conversation_id: UUID,
     answer_id: UUID,
+    route_class: str = "",
     without_documents: bool = False,
 ) -> Plan | selectors.Exchange:
     """A further answer to an old question; earlier answers stay. As `plan_ask` otherwise."""
@@ -116,7 +118,7 @@ def plan_regenerate(
         _require_room(actor)
         text = selectors.text_of(answer.question)
         turns = selectors.turns_before(conversation, answer.question)
-        resolved = _resolve(actor, answer.route, conversation.pk, turns, text)
+        resolved = _resolve(actor, answer.route, conversation.pk, turns, text, route_class)
         reason = resolved.reason.replace("named", "repeated", 1)
         resolved = replace(resolved, reason=reason)
         return Plan(
@@ -192,7 +194,9 @@ def asked_before(*, actor: Actor, client_id: UUID) -> selectors.Exchange | None:
         return selectors.asked_before(actor, client_id)
 
 
-def finish_answer(*, tenant_id: UUID, answer_id: UUID, parts: list[Part], ending: Ending) -> None:
+def finish_answer(
+    *, tenant_id: UUID, answer_id: UUID, parts: list[Part], ending: Ending, resolved: Resolved
+) -> None:
     """Keep what was answered and how it ended. A conversation deleted meanwhile stays deleted."""
     with tenant_scope(tenant_id):
         answer = Message.objects.filter(pk=answer_id).first()
@@ -201,6 +205,8 @@ def finish_answer(*, tenant_id: UUID, answer_id: UUID, parts: list[Part], ending
         Message.objects.filter(pk=answer_id).update(
             sealed_content=_sealed(answer, parts),
             sealed_sources=_supported(answer, parts),
+            deployment=resolved.deployment,
+            reason=resolved.reason[:300],
             **outcome_of(ending),
         )
 
@@ -265,11 +271,16 @@ def title_of(text: str) -> str:
 
 
 def _resolve(
-    actor: Actor, route: str | None, conversation_id: UUID, turns: list[prompt.Turn], question: str
+    actor: Actor,
+    route: str | None,
+    conversation_id: UUID,
+    turns: list[prompt.Turn],
+    question: str,
+    wanted: str,
 ) -> Resolved:
     said = [text for turn in turns for text in (turn.question, turn.answer) if text]
     request = {"messages": [{"content": text} for text in (*said, question)]}
-    ask = ask_of("chat", request, conversation=str(conversation_id))
+    ask = ask_of("chat", request, wanted=wanted, conversation=str(conversation_id))
     try:
         return resolve(actor, route, ask=ask, unit=str(conversation_id))
     except RouteNotFound as error:
@@ -344,6 +355,8 @@ def _create_answer(actor: Actor, plan: Plan, generation: UUID) -> Message:
         generation=generation,
         route=plan.resolved.route,
         model=plan.resolved.model,
+        deployment=plan.resolved.deployment,
+        reason=plan.resolved.reason[:300],
     )
     if plan.sources is not None:
         answer.sealed_sources = _sealed_sources(answer, plan.sources)

@@ -54,6 +54,8 @@ CHAT: dict[str, str | Promise] = {
     "announce_done": _("The answer is complete: {text}"),
     "announce_stopped": _("The answer was stopped."),
     "announce_failed": _("The answer did not complete."),
+    "chosen": _("Why this one: {reason}"),
+    "ask_precise": _("Ask the precise model"),
     "sources": _("From the documents"),
     "sources_nearest": _("The nearest passages"),
     "sources_none": _("Nothing in these documents comes near to this question."),

@@ -2,6 +2,7 @@
 // Chinese, Japanese or Korean: the Enter that ends a composition belongs to the input method.
 import { find, must } from "../lib/dom.ts";
 import { number, say, utf8Bytes, type Strings } from "../lib/text.ts";
+import type { Route, RouteClass } from "./protocol.ts";
 
 interface Hooks {
   send(text: string): void;
@@ -123,11 +124,24 @@ export class Composer {
   }
 }
 
-/** The choice of model, shown only when there is one. */
-export function setUpRoutes(routes: { name: string; label: string }[], kept: string): () => string | null {
+/** The choice of model, shown only when there is one, and of its class where it has some. */
+export function setUpRoutes(routes: Route[]): () => { route: string | null; route_class: RouteClass | null } {
   const select = find<HTMLSelectElement>("[data-route]");
-  if (!select || routes.length < 2) return () => null;
-  for (const { name, label } of routes) select.add(new Option(label, name, false, name === kept));
-  select.hidden = false;
-  return () => select.value;
+  const classes = find<HTMLSelectElement>("[data-route-class]");
+  if (!select || !classes) return () => ({ route: null, route_class: null });
+  for (const { name, label } of routes) select.add(new Option(label, name));
+  select.hidden = routes.length < 2;
+  const offered = (): RouteClass[] => routes.find(({ name }) => name === select.value)?.classes ?? [];
+  const draw = (): void => {
+    for (const option of classes.options) option.hidden = option.disabled = option.value !== "" && !isOffered(option.value);
+    if (!isOffered(classes.value)) classes.value = "";
+    classes.hidden = offered().length === 0;
+  };
+  const isOffered = (value: string): boolean => offered().some((name) => name === value);
+  select.addEventListener("change", draw);
+  draw();
+  return () => ({
+    route: select.hidden ? null : select.value,
+    route_class: offered().find((name) => name === classes.value) ?? null,
+  });
 }

@@ -1,10 +1,13 @@
 // What was written but not yet taken by the server, kept in this tab so that neither a reload nor an error loses it.
 // Signing out clears it.
 
+import type { RouteClass } from "./protocol.ts";
+
 export interface Outgoing {
   client_id: string;
   text: string;
   route: string | null;
+  route_class: RouteClass | null;
   knowledge: string[];
 }
 

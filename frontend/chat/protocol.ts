@@ -2,7 +2,23 @@
 
 export type Status = "generating" | "completed" | "stopped" | "interrupted" | "failed" | "timed_out" | "refused";
 
-export interface Meta {
+export type RouteClass = "precise" | "fast";
+
+/** A model that can be asked, and the classes that can be asked for beside it. */
+export interface Route {
+  name: string;
+  label: string;
+  classes: RouteClass[];
+}
+
+/** Who answered, and why they. */
+export interface Answering {
+  deployment: string;
+  reason: string;
+  route_class: RouteClass | "";
+}
+
+export interface Meta extends Partial<Answering> {
   model?: string | null;
   ttft_ms?: number | null;
   tokens_per_s?: number | null;
@@ -78,15 +94,15 @@ export interface ChatData {
   conversation: ConversationName | null;
   conversations: (ConversationName & { updated: string })[];
   messages: HistoryMessage[];
-  routes: { name: string; label: string }[];
+  routes: Route[];
   knowledge: { id: string; name: string }[];
   limits: { text_bytes: number; bases: number };
   quota: Quota | null;
 }
 
 export type ClientFrame =
-  | { type: "ask"; client_id: string; conversation: string | null; text: string; route: string | null; knowledge: string[] }
-  | { type: "regenerate"; client_id: string; conversation: string; answer: string; without_documents?: boolean }
+  | { type: "ask"; client_id: string; conversation: string | null; text: string; route: string | null; route_class: RouteClass | null; knowledge: string[] }
+  | { type: "regenerate"; client_id: string; conversation: string; answer: string; without_documents?: boolean; route_class?: RouteClass | null }
   | { type: "stop"; generation: string }
   | { type: "resume"; generation: string; after: number }
   | { type: "ping" };
@@ -118,6 +134,7 @@ export interface Done {
   timings: { ttft_ms: number | null; tokens_per_s: number | null };
   error: { code: string; message: string } | null;
   sources: Sources | null;
+  answering: Answering;
 }
 
 export interface ErrorFrame {

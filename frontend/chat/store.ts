@@ -101,7 +101,7 @@ export class Store {
     answer.finishReason = done.finish_reason;
     answer.error = done.error?.message ?? "";
     answer.sources = done.sources ?? answer.sources;
-    answer.meta = { ...answer.meta, ...done.timings, ...done.usage };
+    answer.meta = { ...answer.meta, ...done.answering, ...done.timings, ...done.usage };
     return "new";
   }
 

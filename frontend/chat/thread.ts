@@ -3,13 +3,21 @@ import { h, icon, iconButton } from "../lib/dom.ts";
 import { duration, number, say, type Strings } from "../lib/text.ts";
 import { annotated } from "./citations.ts";
 import { copyText, type ProseRenderer } from "./prose.ts";
-import type { Passage } from "./protocol.ts";
+import type { Passage, RouteClass } from "./protocol.ts";
 import { SourcesView } from "./sources.ts";
 import type { Answer, Store, Turn } from "./store.ts";
 import { partsOf } from "./think.ts";
 
+/** How to answer again. */
+export interface How {
+  withoutDocuments?: boolean;
+  routeClass?: RouteClass | null;
+}
+
 interface Actions {
-  regenerate(answer: Answer, withoutDocuments?: boolean): void;
+  regenerate(answer: Answer, how?: How): void;
+  /** Whether a class can be asked for beside a route. */
+  isOffered(route: string, routeClass: RouteClass): boolean;
   /** The address of a document's text at this place. */
   sourceUrl(passage: Passage, span: [number, number] | null): string;
   /** Called after the page changed, so that the reader's place can be kept. */
@@ -115,7 +123,7 @@ export class Thread {
   private createAnswer(answer: Answer): AnswerView {
     const sources = new SourcesView(this.strings, {
       urlOf: (passage, span) => this.actions.sourceUrl(passage, span),
-      withoutDocuments: () => this.actions.regenerate(answer, true),
+      withoutDocuments: () => this.actions.regenerate(answer, { withoutDocuments: true }),
     });
     const thinkingLabel = h("span");
     const chevron = icon("chevron");
@@ -169,7 +177,17 @@ export class Thread {
   private drawFoot(turn: Turn, answer: Answer, text: string, foot: HTMLElement): void {
     const copy = iconButton("copy", say(this.strings, "copy"), () => void copyText(text, copy, this.strings));
     const again = iconButton("again", say(this.strings, "regenerate"), () => this.actions.regenerate(answer));
-    foot.replaceChildren(...(turn.answers.length > 1 ? [this.versions(turn)] : []), ...(text ? [copy] : []), again, this.meta(answer));
+    const buttons = [...(text ? [copy] : []), again, ...this.precisely(answer)];
+    foot.replaceChildren(...(turn.answers.length > 1 ? [this.versions(turn)] : []), ...buttons, this.meta(answer));
+  }
+
+  /** An answer of the fast class can be asked of the precise one. */
+  private precisely(answer: Answer): HTMLElement[] {
+    const { model, route_class } = answer.meta;
+    if (route_class !== "fast" || !this.actions.isOffered(model ?? "", "precise")) return [];
+    const how = { routeClass: "precise" } as const;
+    const label = say(this.strings, "ask_precise");
+    return [h("button", { type: "button", class: "btn small", onclick: () => this.actions.regenerate(answer, how) }, label)];
   }
 
   private versions(turn: Turn): HTMLElement {
@@ -199,6 +217,8 @@ export class Thread {
   private meta({ meta }: Answer): HTMLElement {
     const parts: string[] = [];
     if (meta.model) parts.push(meta.model);
+    if (meta.deployment && meta.deployment !== meta.model) parts.push(meta.deployment);
+    if (meta.reason) parts.push(say(this.strings, "chosen", { reason: meta.reason }));
     if (meta.ttft_ms != null) parts.push(say(this.strings, "ttft", { value: duration(meta.ttft_ms) }));
     if (meta.tokens_per_s != null) parts.push(say(this.strings, "speed", { value: number(meta.tokens_per_s, 1) }));
     if (meta.completion_tokens) parts.push(say(this.strings, "tokens", { count: number(meta.completion_tokens) }));

@@ -28,6 +28,7 @@ function done(seq: number, status: Done["status"] = "completed"): Done {
     timings: { ttft_ms: 10, tokens_per_s: 5 },
     error: null,
     sources: null,
+    answering: { deployment: "d", reason: "", route_class: "" },
   };
 }
 

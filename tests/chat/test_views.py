@@ -33,7 +33,11 @@ def make_conversation(
     exchange = services.store(actor=actor, plan=plan, generation=uuid7())
     ending = Ending("completed", finish_reasons={0: "stop"}, usage=Counts(5, 7, 0))
     services.finish_answer(
-        tenant_id=company.tenant.pk, answer_id=exchange.answer_id, parts=[Part(answer)], ending=ending
+        tenant_id=company.tenant.pk,
+        answer_id=exchange.answer_id,
+        parts=[Part(answer)],
+        ending=ending,
+        resolved=plan.resolved,
     )
     return exchange
 
@@ -184,6 +188,7 @@ def test_the_history_holds_the_newest_answer_of_each_question_without_its_reason
         answer_id=again.answer_id,
         parts=[Part("Shorter", kind=Kind.REASONING), Part("Second "), Part("try.")],
         ending=Ending("stopped"),
+        resolved=plan.resolved,
     )
     following = services.plan_ask(
         actor=actor,
