@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -44,11 +44,23 @@ class Found:
     by_meaning: bool
 
 
-async def aask(actor: Actor, base_ids: Sequence[UUID], text: str, *, earlier: Sequence[str] = ()) -> Found:
-    """The passages for a question. earlier: the questions before it in the conversation. Raises NotVisible."""
+async def aask(
+    actor: Actor,
+    base_ids: Sequence[UUID],
+    text: str,
+    *,
+    earlier: Sequence[str] = (),
+    options: Options | None = None,
+) -> Found:
+    """The passages for a question. earlier: the questions before it in the conversation. options: instead of the base's.
+
+    Raises NotVisible.
+    """
     searched, at = questions.to_search(text, earlier), questions.as_of(text)
     language = language_of(searched)
     plan = await in_database(_plan, actor, base_ids, language)
+    if options is not None:
+        plan = replace(plan, options=options)
     found: dict[str, Any] = {}
     for model in plan.asked_models:
         try:

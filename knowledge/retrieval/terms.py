@@ -137,7 +137,8 @@ _COMMON = frozenset(
 # Cut out before the rest is cut into words and pairs: a pair across them says nothing either.
 _ASKING = re.compile(
     "什么时候|什麼時候|什么|什麼|哪一年|哪年|哪些|哪个|哪個|哪里|哪裡|哪儿|哪位|哪|谁|誰|为什么|為什麼|为何|為何|怎么样|怎么|怎麼|"
-    "怎样|怎樣|如何|多少|多久|几个|幾個|是否|有没有|有沒有|请问|請問|告诉我|吗|嗎|呢|吧"
+    "怎样|怎樣|如何|多少|多久|几个|幾個|是否|有没有|有沒有|请问|請問|告诉我|吗|嗎|呢|吧|"
+    r"\bhow (?:many|much|long|often|far|old|soon)\b"
 )
 
 

@@ -54,8 +54,10 @@ def test_a_new_chat_offers_the_tenants_models(acme: Company, client_of) -> None:
     make_conversation(acme)
     data = data_of(client_of(acme.administrator), "/t/acme-bank/chat/")
     assert data["tenant"] == {"slug": "acme-bank", "name": "Acme Bank"}
-    assert data["routes"] == [{"name": "smollm2-135m-instruct", "label": "SmolLM2 135M Instruct"}]
-    assert data["limits"] == {"text_bytes": 32768}
+    assert data["routes"] == [
+        {"name": "smollm2-135m-instruct", "label": "SmolLM2 135M Instruct", "classes": []}
+    ]
+    assert data["limits"] == {"text_bytes": 32768, "bases": 8}
     assert (data["conversation"], data["conversations"], data["messages"]) == (None, [], [])
 
 

@@ -394,6 +394,9 @@ TENANT_ADDRESSES = {
     "t/<slug:slug>/knowledge/<uuid:base_id>/settings/": Address(
         "/t/acme-bank/knowledge/{kb_base}/settings/", CURATING
     ),
+    "t/<slug:slug>/knowledge/<uuid:base_id>/bench/": Address(
+        "/t/acme-bank/knowledge/{kb_base}/bench/", CURATING
+    ),
     "t/<slug:slug>/knowledge/<uuid:base_id>/reindex": Address(
         "/t/acme-bank/knowledge/{kb_base}/reindex", CURATING, "post", expected=302
     ),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from console.pages.knowledge import base, document, listing, sharing, source, upload
+from console.pages.knowledge import base, bench, document, listing, sharing, source, upload
 
 _SHARED = "sharing/<slug:code>/<uuid:object_id>/"
 _GRANT = f"{_SHARED}<slug:sort>/<uuid:principal_id>"
@@ -14,6 +14,7 @@ urlpatterns = [
     path("<uuid:base_id>/state", base.state, name="knowledge_state"),
     path("<uuid:base_id>/bulk", base.bulk, name="knowledge_bulk"),
     path("<uuid:base_id>/settings/", base.settings, name="knowledge_settings"),
+    path("<uuid:base_id>/bench/", bench.page, name="knowledge_bench"),
     path("<uuid:base_id>/reindex", base.reindex, name="knowledge_reindex"),
     path("<uuid:base_id>/delete/", base.delete, name="knowledge_delete"),
     path("<uuid:base_id>/folders/", base.make_folder, name="knowledge_folder_new"),
