@@ -26,6 +26,7 @@ from tests.support.services import REPOSITORY
 CATALOGUE = Path("locale/zh_Hans/LC_MESSAGES/django.po")
 # Names and symbols that are the same in both languages.
 SAME = {
+    ", ",
     "API",
     "AWS KMS",
     "Vault (transit)",
