@@ -46,7 +46,8 @@ def format_of(content: bytes, name: str) -> Format:
         return "picture"
     if content.startswith(_OTHERS):
         raise Refused("unsupported")
-    return _of_text(content, name.rpartition(".")[2].lower())
+    _stem, dot, ending = name.rpartition(".")
+    return _of_text(content, ending.lower() if dot else "")
 
 
 def _of_ole(content: bytes) -> str:
