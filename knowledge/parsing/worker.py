@@ -1,7 +1,7 @@
 """Reads the file on standard input and prints what stands in it, or why not, as JSON. Run by `process` alone.
 
 The process forbids itself what reading needs no part of. The hook below sees what Python does and nothing that a library
-does on its own; the limits and the system call that gives up new privileges hold for both.
+does on its own; the limits hold for both.
 """
 
 from __future__ import annotations
