@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from knowledge import access, bases, documents, sealing
 from knowledge.models import Base, Document, Folder, State, Version
@@ -93,6 +93,11 @@ def documents_in(actor: Actor, base: Base) -> QuerySet[Document]:
     }
     columns["version_id"] = Subquery(newest.values("pk")[:1])
     return access.visible_documents(actor, [base.pk]).annotate(**columns).order_by("-updated", "-pk")
+
+
+def in_state(found: QuerySet[Document], state: str) -> QuerySet[Document]:
+    """Those of `documents_in` whose newest version is in this state."""
+    return found.alias(is_wanted=Q(state=state)).filter(is_wanted=True)
 
 
 def listed(found: Sequence[Document]) -> list[ListedDocument]:

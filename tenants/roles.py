@@ -133,6 +133,8 @@ class Scope(models.TextChoices):
     INFERENCE = "inference", _("Use models: chat, completions, embeddings")
     MANAGEMENT_READ = "management.read", _("Read people, roles, keys, quotas, usage and settings")
     MANAGEMENT_WRITE = "management.write", _("Change people, roles, keys, quotas and settings")
+    KNOWLEDGE_READ = "knowledge.read", _("Read knowledge bases and their documents")
+    KNOWLEDGE_WRITE = "knowledge.write", _("Change knowledge bases and their documents")
     SCIM = "scim", _("Provision people and groups from a directory (SCIM)")
 
 
@@ -146,6 +148,9 @@ SCOPE_PERMISSIONS: dict[str, frozenset[str]] = {
     Scope.MANAGEMENT_READ: _READS,
     Scope.MANAGEMENT_WRITE: _READS
     | {permission.code for permission in CATALOGUE if permission.duty == Duty.ADMINISTER},
+    # Which of the two it is, is asked where such keys come in.
+    Scope.KNOWLEDGE_READ: frozenset({KNOWLEDGE_CURATE}),
+    Scope.KNOWLEDGE_WRITE: frozenset({KNOWLEDGE_CURATE}),
     Scope.SCIM: frozenset(),
 }
 

@@ -24,17 +24,21 @@ class ManagementRequest(HttpRequest):
 
 
 class Key(HttpBearer):
-    """An API key whose scopes include management.read, or management.write, which every change needs."""
+    """An API key whose scopes include the one that reads, or the one that writes, which every change needs."""
+
+    def __init__(self, *, read: Scope = Scope.MANAGEMENT_READ, write: Scope = Scope.MANAGEMENT_WRITE) -> None:
+        super().__init__()
+        self._read, self._write = read, write
 
     def authenticate(self, request: HttpRequest, token: str) -> Actor | None:
         actor = actor_for_key(token.strip(), request.META.get("REMOTE_ADDR") or "")
         if actor is None:
             return None
-        enough = {Scope.MANAGEMENT_WRITE}
+        enough = {self._write}
         if request.method in _READING:
-            enough.add(Scope.MANAGEMENT_READ)
+            enough.add(self._read)
         if not enough & (actor.scopes or frozenset()):
-            raise NotVisible("management")
+            raise NotVisible(self._write)
         keep_pace(actor)
         return actor
 

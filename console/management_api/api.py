@@ -12,6 +12,7 @@ from console.management_api import (
     groups,
     identity_providers,
     keys,
+    knowledge,
     members,
     problems,
     quotas,
@@ -20,11 +21,12 @@ from console.management_api import (
     settings,
 )
 from console.management_api.access import Key, in_tenant_scope
+from tenants.roles import Scope
 
 DESCRIPTION = """
 Administration of a tenant for programs. The key says which tenant it is: send it as `Authorization: Bearer …`. Keys of
 the scope `management.read` read, those of `management.write` change too, and neither does more than the owner of the
-key may. What does not exist and what a key may not see are the same 404. Errors are problem details (RFC 9457).
+key may. Knowledge bases have scopes of their own, `knowledge.read` and `knowledge.write`. What does not exist and what a key may not see are the same 404. Errors are problem details (RFC 9457).
 """
 
 _PROBLEMS = {
@@ -79,6 +81,10 @@ def _make() -> ManagementApi:
     api.add_router("/v1/usage", quotas.usage)
     api.add_router("/v1/grants", grants.router)
     api.add_router("/v1/identity-providers", identity_providers.router)
+    curating = Key(read=Scope.KNOWLEDGE_READ, write=Scope.KNOWLEDGE_WRITE)
+    api.add_router("/v1/knowledge-bases", knowledge.router, auth=curating)
+    api.add_router("/v1/uploads", knowledge.sending, auth=curating)
+    api.add_router("/v1/documents", knowledge.files, auth=curating)
     return api
 
 

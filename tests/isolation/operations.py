@@ -7,7 +7,9 @@ from typing import Any
 
 from console.sign_in.services import create_provider
 from inference.registry.services import ensure_default_registry, ensure_default_route
+from knowledge import bases, uploads
 from tenants import custom_roles, grants, groups, keys, people
+from tenants.kinds import Level
 from tenants.models import Membership
 from tenants.quotas.services import set_limit
 from tenants.scope import tenant_scope
@@ -116,6 +118,27 @@ CASES = {
     "post identity-providers/<uuid:provider_id>/test": _changing(422),
 }
 
+# For keys of the scopes of knowledge, of programs that curate: what everyone was granted. They own nothing, so they make
+# no base; and an upload is whoever began it's: see tests/management_api/test_knowledge.py.
+KNOWLEDGE_CASES = {
+    "get knowledge-bases": _listing(),
+    "post knowledge-bases": Case(expected=409, foreign=409, body=lambda things: {"name": "New"}),
+    "get knowledge-bases/<uuid:base_id>": _changing(),
+    "patch knowledge-bases/<uuid:base_id>": _changing(name="Renamed"),
+    "delete knowledge-bases/<uuid:base_id>": _changing(204),
+    "post knowledge-bases/<uuid:base_id>/reindex": _changing(),
+    "get knowledge-bases/<uuid:base_id>/documents": _changing(),
+    "post knowledge-bases/<uuid:base_id>/documents": _changing(201),
+    "post knowledge-bases/<uuid:base_id>/uploads": _changing(201, name="a.txt", size=9),
+    "put uploads/<uuid:upload_id>": _changing(404),
+    "post uploads/<uuid:upload_id>/finish": _changing(404),
+    "delete uploads/<uuid:upload_id>": _changing(404),
+    "get documents/<uuid:document_id>": _changing(),
+    "patch documents/<uuid:document_id>": _changing(name="Renamed"),
+    "delete documents/<uuid:document_id>": _changing(204),
+    "post documents/<uuid:document_id>/reindex": _changing(409),
+}
+
 
 def _scim(kind: str, **body: Any) -> dict[str, Any]:
     return {"schemas": [f"urn:ietf:params:scim:schemas:core:2.0:{kind}"], **body}
@@ -176,7 +199,15 @@ def make_things(company: Company) -> Things:
             client_id="c",
             domains=[f"{company.tenant.slug}.example"],
         )
+        curator = company.actor(company.curator)
+        base = bases.make_base(actor=curator, name="Rules")
+        grants.open_to_everyone(base, Level.OWNER)
+        version = uploads.upload(actor=curator, base_id=base.pk, name="law.txt", content=b"Report it.")
+        upload = uploads.begin(actor=curator, base_id=base.pk, name="b.txt", size=9)
     found = {
+        "base_id": base.pk,
+        "document_id": version.document_id,
+        "upload_id": upload.pk,
         "member_id": member,
         "invitation_id": invitation.pk,
         "group_id": group.pk,
@@ -192,7 +223,9 @@ def make_things(company: Company) -> Things:
 
 def patterns() -> set[str]:
     """The URL patterns of all cases, as the resolver writes them: Ninja has a converter of ids of its own."""
-    management = {f"api/v1/{name.partition(' ')[2]}".replace("<uuid:", "<uuidstr:") for name in CASES}
+    management = {
+        f"api/v1/{name.partition(' ')[2]}".replace("<uuid:", "<uuidstr:") for name in CASES | KNOWLEDGE_CASES
+    }
     return management | {f"scim/v2/{name.partition(' ')[2]}" for name in SCIM_CASES}
 
 

@@ -14,7 +14,16 @@ from django.test import Client
 from console.scim.urls import urlpatterns as scim_urlpatterns
 from tenants.roles import Scope
 from tests.conftest import Company
-from tests.isolation.operations import CASES, SCIM_CASES, Case, Things, address, documented, make_things
+from tests.isolation.operations import (
+    CASES,
+    KNOWLEDGE_CASES,
+    SCIM_CASES,
+    Case,
+    Things,
+    address,
+    documented,
+    make_things,
+)
 from tests.support.digest import digest
 from tests.support.keys import READ, WRITE, Caller, make_key
 
@@ -24,7 +33,9 @@ pytestmark = pytest.mark.django_db
 def test_every_operation_of_the_management_api_has_a_case() -> None:
     document = Client().get("/api/openapi.json").json()
     operations = {(method, path) for path, methods in document["paths"].items() for method in methods}
-    assert operations == {(method, f"/api/v1{path}") for method, path in map(documented, CASES)}
+    assert operations == {
+        (method, f"/api/v1{path}") for method, path in map(documented, CASES | KNOWLEDGE_CASES)
+    }
 
 
 def test_every_operation_of_scim_has_a_case() -> None:
@@ -50,6 +61,32 @@ def test_an_operation_of_the_management_api_is_for_keys_of_its_own_tenant(
         with subtests.test(name), undone():
             unable = powerless if reads else [*powerless, reading]
             _examine(acme, things, name, case, unable, foreign, own=reading if reads else writing)
+
+
+def test_an_operation_on_knowledge_is_for_keys_of_its_scopes_and_tenant(
+    acme: Company, north: Company, subtests: pytest.Subtests
+) -> None:
+    def caller(company: Company, scopes: list[str], role: str = "curator") -> Caller:
+        return Caller(make_key(company, scopes, role))
+
+    things = make_things(acme)
+    both = [Scope.KNOWLEDGE_READ, Scope.KNOWLEDGE_WRITE]
+    reading, writing, foreign = caller(acme, both[:1]), caller(acme, both), caller(north, both)
+    powerless = [caller(acme, [Scope.INFERENCE, *WRITE], "owner"), caller(acme, both, "member")]
+    for name, case in KNOWLEDGE_CASES.items():
+        reads = name.startswith("get ")
+        # A member that lists finds nothing, and is answered so.
+        unable = powerless[:1] if name == "get knowledge-bases" else powerless
+        with subtests.test(name), undone():
+            _examine(
+                acme,
+                things,
+                name,
+                case,
+                unable if reads else [*unable, reading],
+                foreign,
+                own=reading if reads else writing,
+            )
 
 
 def test_an_operation_of_scim_is_for_keys_of_its_own_tenant(

@@ -57,6 +57,8 @@ SCOPE_WORDS: dict[str, str | Promise] = {
     Scope.INFERENCE: pgettext_lazy("scope of a key", "Use models"),
     Scope.MANAGEMENT_READ: pgettext_lazy("scope of a key", "Read administration"),
     Scope.MANAGEMENT_WRITE: pgettext_lazy("scope of a key", "Change administration"),
+    Scope.KNOWLEDGE_READ: pgettext_lazy("scope of a key", "Read knowledge"),
+    Scope.KNOWLEDGE_WRITE: pgettext_lazy("scope of a key", "Change knowledge"),
     Scope.SCIM: pgettext_lazy("scope of a key", "Provision people"),
 }
 USUAL_LIFE = timedelta(days=90)

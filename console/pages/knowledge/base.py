@@ -7,7 +7,6 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -137,7 +136,7 @@ def _view(request: TenantRequest, base: Base) -> _View:
     if chosen:
         found = found.filter(folder=chosen[0])
     if asked.get("state") in State.values:
-        found = found.alias(is_wanted=Q(state=asked["state"])).filter(is_wanted=True)
+        found = selectors.in_state(found, asked["state"])
     wanted, tag = search_words(asked.get("q", "")), asked.get("tag", "")
     if wanted or tag:
         found = found.filter(pk__in=selectors.matching(found, wanted, tag))
