@@ -7,15 +7,15 @@ found nor their scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
 from django.db import connection
 
-from knowledge.models import Version
 from knowledge.retrieval.hashing import Hasher
+from knowledge.retrieval.readable import Place, Readable
 from knowledge.retrieval.terms import asked_terms
 
 K1, B = 1.2, 0.75
@@ -23,18 +23,14 @@ K1, B = 1.2, 0.75
 _COUNTS_AT_LEAST = 0.7
 MOST_TERMS = 64  # Of a question: the rest of a longer one hardly tells passages apart.
 
-# The postings of each term as three strings of numbers: rows by the million would take longer to fetch than to score.
+# The postings of each term as three strings of numbers: rows by the thousand would take longer to fetch than to score.
 _POSTINGS = """
-SELECT string_agg(int4send(seen.number::int), ''::bytea),
-       string_agg(int4send(octet_length(packed)), ''::bytea), string_agg(packed, ''::bytea)
+SELECT string_agg(uuid_send(version_id), ''::bytea), string_agg(int4send(octet_length(packed)), ''::bytea),
+       string_agg(packed, ''::bytea)
 FROM unnest(%s::int[], %s::uuid[], %s::bigint[]) AS asked (number, base_id, term)
 JOIN knowledge_posting AS posting ON posting.base_id = asked.base_id AND posting.term = asked.term
-JOIN unnest(%s::uuid[]) WITH ORDINALITY AS seen (id, number) ON seen.id = posting.version_id
 GROUP BY asked.number
 """
-
-# (version, ordinal) of a chunk.
-Place = tuple[UUID, int]
 
 
 class Hit(NamedTuple):
@@ -45,24 +41,24 @@ class Hit(NamedTuple):
     coverage: float
 
 
-def search(tenant_id: UUID, versions: Sequence[Version], query: str, *, most: int) -> list[Hit]:
+def search(tenant_id: UUID, among: Readable, query: str, *, most: int) -> list[Hit]:
     """The best chunks of these versions by words, the best first. Inside the tenant's scope."""
     asked = asked_terms(query)[:MOST_TERMS]
-    shelf = _Shelf(versions)
-    if not asked or not shelf.count:
+    if not asked or not among.count:
         return []
-    scores, covered = (np.zeros(shelf.count, dtype=np.float32) for _ in range(2))
-    postings = _postings(tenant_id, versions, asked)
-    rarest = _rarity(0, shelf.count)
-    wanted = (len(asked) - len(postings)) * rarest
-    for numbers, ordinals, often in postings:
-        at = shelf.starts[numbers] + ordinals
-        rarity = _rarity(len(at), shelf.count)
-        scores[at] += rarity * often * (K1 + 1) / (often + K1 * shelf.burden[at])
-        covered[at] += max(rarity, _COUNTS_AT_LEAST * rarest)
+    burden = 1 - B + B * among.lengths / max(float(among.lengths.mean()), 1.0)
+    scores, covered = (np.zeros(among.count, dtype=np.float32) for _ in range(2))
+    rarest, wanted, seen = _rarity(0, among.count), 0.0, 0
+    for chunks, often in _postings(tenant_id, among, asked):
+        rarity = _rarity(len(chunks), among.count)
+        scores[chunks] += rarity * often * (K1 + 1) / (often + K1 * burden[chunks])
+        covered[chunks] += max(rarity, _COUNTS_AT_LEAST * rarest)
         wanted += max(rarity, _COUNTS_AT_LEAST * rarest)
+        seen += 1
+    wanted += (len(asked) - seen) * rarest
     return [
-        Hit(shelf.place(at), float(scores[at]), float(covered[at]) / wanted) for at in _highest(scores, most)
+        Hit(among.place(chunk), float(scores[chunk]), float(covered[chunk]) / wanted)
+        for chunk in _highest(scores, most)
     ]
 
 
@@ -71,44 +67,30 @@ def _rarity(having: int, count: int) -> float:
     return math.log1p((count - having + 0.5) / (having + 0.5))
 
 
-class _Shelf:
-    """All chunks of some versions, numbered one after the other. burden: by how much a chunk's length tells against it."""
-
-    def __init__(self, versions: Sequence[Version]) -> None:
-        lengths = [np.frombuffer(bytes(version.lengths), dtype="<u2") for version in versions]
-        self._versions = versions
-        self.starts = np.cumsum([0, *(len(each) for each in lengths)])
-        self.count = int(self.starts[-1])
-        of_all = np.concatenate([*lengths, np.zeros(0)]).astype(np.float32)
-        self.burden = 1 - B + B * of_all / max(float(of_all.mean()) if self.count else 0.0, 1.0)
-
-    def place(self, at: int) -> Place:
-        number = int(np.searchsorted(self.starts, at, side="right")) - 1
-        return self._versions[number].pk, int(at - self.starts[number])
-
-
-def _postings(
-    tenant_id: UUID, versions: Sequence[Version], asked: Sequence[str]
-) -> list[tuple[Any, Any, Any]]:
-    """Of each term that is found: number of the version, ordinal, and how often, of every chunk that has it."""
+def _postings(tenant_id: UUID, among: Readable, asked: Sequence[str]) -> Iterator[tuple[Any, Any]]:
+    """Of each term that is found: the chunks that have it, and how often."""
     numbers: list[int] = []
     bases: list[UUID] = []
     hashes: list[int] = []
-    for base_id in sorted({version.base_id for version in versions}):
+    for base_id in among.base_ids:
         hashed = Hasher(tenant_id, base_id)
         numbers += range(len(asked))
         bases += [base_id] * len(asked)
         hashes += [hashed(term) for term in asked]
     with connection.cursor() as cursor:
-        cursor.execute(_POSTINGS, [numbers, bases, hashes, [version.pk for version in versions]])
-        return [_unpacked(*packed) for packed in cursor.fetchall()]
+        cursor.execute(_POSTINGS, [numbers, bases, hashes])
+        rows = cursor.fetchall()
+    for ids, sizes, packed in rows:
+        chunks, often = _unpacked(among, bytes(ids), bytes(sizes), bytes(packed))
+        if len(chunks):
+            yield chunks, often
 
 
-def _unpacked(seen: bytes, sizes: bytes, packed: bytes) -> tuple[Any, Any, Any]:
-    pairs = np.frombuffer(bytes(packed), dtype="<u2").reshape(-1, 2)
-    chunks = np.frombuffer(bytes(sizes), dtype=">i4") // 4
-    numbers = np.repeat(np.frombuffer(bytes(seen), dtype=">i4") - 1, chunks)
-    return numbers, pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.float32)
+def _unpacked(among: Readable, ids: bytes, sizes: bytes, packed: bytes) -> tuple[Any, Any]:
+    pairs = np.frombuffer(packed, dtype="<u2").reshape(-1, 2)
+    versions = np.repeat(among.numbers(ids), np.frombuffer(sizes, dtype=">i4") // 4)
+    kept = versions >= 0  # Of the others, what may not be read or does not hold.
+    return among.starts[versions[kept]] + pairs[kept, 0], pairs[kept, 1].astype(np.float32)
 
 
 def _highest(scores: Any, most: int) -> Iterable[int]:

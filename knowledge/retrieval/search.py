@@ -18,11 +18,11 @@ from uuid import UUID
 import numpy as np
 from django.db.models import Q
 
-from knowledge import access, sealing
-from knowledge.models import Base, Chunk, Version
+from knowledge import sealing
+from knowledge.models import Base, Chunk
 from knowledge.retrieval import lexical, vectors
-from knowledge.retrieval.lexical import Place
 from knowledge.retrieval.options import Options
+from knowledge.retrieval.readable import Place, Readable, readable
 from tenants import clock
 from tenants.access import Actor
 
@@ -74,17 +74,6 @@ class Asked:
     at: datetime.date | None = None
 
 
-def versions_for(actor: Actor, bases: Sequence[Base], at: datetime.date | None = None) -> list[Version]:
-    """Of each document that the actor may read, the version that holds on that day and is indexed."""
-    day = at or clock.now().date()
-    holds = Q(valid_from=None) | Q(valid_from__lte=day)
-    lasts = Q(valid_until=None) | Q(valid_until__gt=day)
-    documents = access.visible_documents(actor, [base.pk for base in bases])
-    found = Version.objects.filter(holds, lasts, document__in=documents).exclude(lengths=b"")
-    wanted = ("tenant_id", "base_id", "document_id", "number", "lengths", "valid_until")
-    return list(found.order_by("document_id", "-number").distinct("document_id").only(*wanted))
-
-
 def search(
     actor: Actor,
     bases: Sequence[Base],
@@ -98,25 +87,25 @@ def search(
     models: by base, what its chunks were embedded by; without a vector of it in `asked`, that base is searched by words.
     """
     wanted = options or Options()
-    versions = versions_for(actor, bases, asked.at)
-    by_meaning = _by_meaning(versions, asked, models or {}) if wanted.meaning > 0 else []
+    among = readable(actor, bases, asked.at)
+    by_meaning = _by_meaning(among, asked, models or {}) if wanted.meaning > 0 else []
     share = wanted.meaning if by_meaning else 0.0
-    by_words = lexical.search(actor.tenant_id, versions, asked.text, most=CANDIDATES) if share < 1 else []
+    by_words = lexical.search(actor.tenant_id, among, asked.text, most=CANDIDATES) if share < 1 else []
     fused = _fused(by_words, by_meaning, share)
     best = sorted(fused.items(), key=lambda item: -item[1].fused)[: wanted.passages]
     return _passages(best)
 
 
 def _by_meaning(
-    versions: Sequence[Version], asked: Asked, models: dict[UUID, vectors.Model]
+    among: Readable, asked: Asked, models: dict[UUID, vectors.Model]
 ) -> list[tuple[Place, float]]:
     found: list[tuple[Place, float]] = []
     for model in {model.label: model for model in models.values()}.values():
         vector = asked.vectors.get(model.label)
         if vector is None:
             continue
-        of_model = [each for each in versions if (of := models.get(each.base_id)) and of.label == model.label]
-        found += vectors.nearest(of_model, vector, model=model, most=CANDIDATES)
+        bases = [base_id for base_id, of in models.items() if of.label == model.label]
+        found += vectors.nearest(among, bases, vector, model=model, most=CANDIDATES)
     return sorted(found, key=lambda item: -item[1])[:CANDIDATES]
 
 

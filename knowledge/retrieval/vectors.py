@@ -16,14 +16,14 @@ from inference.client import InferenceClient, InferenceError, Vectors, close_poo
 from inference.deployments.selectors import endpoints_of
 from inference.registry.models import ModelVersion, Route
 from knowledge.models import Base, Chunk, Version
-from knowledge.retrieval.lexical import Place
+from knowledge.retrieval.readable import Place, Readable
 
 BATCH = 32
 # What these models were not trained on: their vectors of it are noise, which would push out what words find.
 _ENGLISH_ALONE = frozenset({"all-minilm-l6-v2"})
 # Of dimensions with an index (see the migration); of others every vector is compared.
 _INDEXED = frozenset({384, 512, 768, 1024})
-_CANDIDATES = 100  # That the index looks at in one go; it goes on while too few of them may be read.
+_CANDIDATES = 150  # That the index looks at in one go; it goes on while too few of them may be read.
 
 _INSERT = """
 INSERT INTO knowledge_vector (base_id, version_id, chunk_id, model, values)
@@ -34,12 +34,13 @@ _NEAREST = """
 SELECT chunk.version_id, chunk.ordinal, 1 - near.distance
 FROM (
     SELECT chunk_id, {values} <=> %(asked)s::{type} AS distance FROM knowledge_vector
-    WHERE vector_dims(values) = %(size)s AND version_id = ANY(%(versions)s) AND model = %(model)s
+    WHERE vector_dims(values) = %(size)s AND model = %(model)s AND {among}
     ORDER BY {values} <=> %(asked)s::{type} LIMIT %(most)s
 ) AS near
 JOIN knowledge_chunk AS chunk ON chunk.id = near.chunk_id
 ORDER BY near.distance
 """
+_SPARE = 3  # So many times as many are taken as are wanted, for what of them may not be read.
 
 
 class EmbeddingUnavailable(Exception):
@@ -129,26 +130,39 @@ def store(version: Version, chunks: Sequence[Chunk], vectors: Sequence[Any], *, 
 
 
 def nearest(
-    versions: Sequence[Version], vector: np.ndarray[Any, Any], *, model: Model, most: int
+    among: Readable, base_ids: Sequence[UUID], vector: np.ndarray[Any, Any], *, model: Model, most: int
 ) -> list[tuple[Place, float]]:
-    """The chunks of these versions nearest to a vector, with the cosine to it, the nearest first. In the tenant's scope."""
+    """The chunks of these versions nearest to a vector, with the cosine to it, the nearest first. In the tenant's scope.
+
+    Which is nearest depends on no other chunk, so those that may not be read can be left out afterwards: naming thousands
+    of versions to the database takes longer. Where too few remain, they are named after all.
+    """
+    asked = {"bases": list(base_ids), "most": most * _SPARE}
+    taken = _asked(vector, model, "base_id = ANY(%(bases)s)", asked)
+    found = [(place, cosine) for place, cosine in taken if among.has(place.version_id)]
+    if len(found) < most and len(taken) == most * _SPARE:
+        found = _asked(
+            vector, model, "version_id = ANY(%(versions)s)", {"versions": among.version_ids, "most": most}
+        )
+    return found[:most]
+
+
+def _asked(
+    vector: np.ndarray[Any, Any], model: Model, among: str, more: dict[str, Any]
+) -> list[tuple[Place, float]]:
     size = len(vector)
     kind = f"halfvec({size})" if size in _INDEXED else "halfvec"
     values = f"(values::{kind})" if size in _INDEXED else "values"
-    asked: dict[str, Any] = {
-        "asked": _written(vector),
-        "size": size,
-        "versions": [version.pk for version in versions],
-        "model": model.label,
-        "most": most,
-    }
+    asked: dict[str, Any] = {"asked": _written(vector), "size": size, "model": model.label, **more}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true)",
             [str(_CANDIDATES)],
         )
-        cursor.execute(_NEAREST.format(values=values, type=kind), asked)
-        return [((version_id, ordinal), float(cosine)) for version_id, ordinal, cosine in cursor.fetchall()]
+        cursor.execute(_NEAREST.format(values=values, type=kind, among=among), asked)
+        return [
+            (Place(version_id, ordinal), float(cosine)) for version_id, ordinal, cosine in cursor.fetchall()
+        ]
 
 
 def _unit(embedding: Any) -> np.ndarray[Any, Any]:

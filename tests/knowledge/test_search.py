@@ -11,7 +11,8 @@ from django.db import connection
 
 from knowledge.models import Base, Posting, Version
 from knowledge.retrieval import index, lexical
-from knowledge.retrieval.search import Asked, Passage, search, versions_for
+from knowledge.retrieval.readable import readable
+from knowledge.retrieval.search import Asked, Passage, search
 from knowledge.retrieval.terms import asked_terms, terms_of
 from tenants import access
 from tenants.access import Level
@@ -60,8 +61,7 @@ def test_scores_are_bm25(acme: Company) -> None:
     query = "report transactions within five days"
     actor = acme.actor(acme.curator)
     with tenant_scope(actor.tenant_id):
-        versions = versions_for(actor, bases)
-        got = lexical.search(actor.tenant_id, versions, query, most=10)
+        got = lexical.search(actor.tenant_id, readable(actor, bases), query, most=10)
     expected = sorted((score for score in _bm25(texts, query) if score), reverse=True)
     assert [hit.score for hit in got] == pytest.approx(expected, rel=1e-5)
 
