@@ -63,7 +63,7 @@ def test_a_file_becomes_passages_that_words_find(acme: Company, base: Base) -> N
     with tenant_scope(acme.tenant.pk):
         text = selectors.text_of(now)
         assert text == LAW
-        for chunk in Chunk.objects.filter(version=now):
+        for chunk in Chunk.objects.filter(version=now).order_by("ordinal"):
             said = work.sealing.unseal(
                 chunk.sealed, tenant_id=acme.tenant.pk, base_id=base.pk, row=chunk.pk, field="chunk"
             )
