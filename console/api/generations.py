@@ -142,7 +142,7 @@ async def _grounded(
     try:
         found = await asking.aask(order.actor, base_ids, said[-1], earlier=said[:-1])
     except NotVisible:
-        detail = "There is no such knowledge base, or this key may not ask it. GET /api/v1/knowledge/bases lists them."
+        detail = "There is no such knowledge base, or this key may not ask it. GET /api/v1/knowledge-bases lists them."
         raise invalid_request("knowledge_not_found", detail, "knowledge", status=404) from None
     resolved = order.resolved
     room = (resolved.context_tokens - (wish.token_limit or resolved.context_tokens // 2)) * 3 // 4
