@@ -27,8 +27,6 @@ from tenants.scope import tenant_scope
 
 logger = logging.getLogger(__name__)
 
-MOST_BASES = 8
-
 
 @dataclass(frozen=True, slots=True)
 class Found:

@@ -35,6 +35,15 @@ def route_not_found() -> ChatError:
     return ChatError("route_not_found", _("This model cannot be used. Choose another one."))
 
 
+def knowledge_not_found() -> ChatError:
+    return ChatError(
+        "knowledge_not_found",
+        _(
+            "A knowledge base of this question cannot be asked any more. Choose others, or ask without documents."
+        ),
+    )
+
+
 def title_empty() -> ChatError:
     return ChatError("title_empty", _("Write a title first."))
 

@@ -17,7 +17,7 @@ from django.db.models import Q
 from audit import output, record
 from audit.output import Kind, Part
 from console import grounding
-from console.chat import access, selectors, services
+from console.chat import access, errors, selectors, services
 from console.chat.errors import ChatError
 from console.chat.frames import Ask, Regenerate
 from console.chat.models import Message
@@ -88,7 +88,10 @@ async def _carry_out(
         return plan
     if plan.bases:
         said = [turn.question for turn in plan.turns]
-        found = await asking.aask(actor, plan.bases, plan.question_text, earlier=said)
+        try:
+            found = await asking.aask(actor, plan.bases, plan.question_text, earlier=said)
+        except NotVisible:
+            raise errors.knowledge_not_found() from None
         plan = services.grounded(plan, found)
     order = Order(
         actor=actor,

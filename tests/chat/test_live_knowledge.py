@@ -119,7 +119,7 @@ async def test_a_base_that_may_not_be_asked_is_not_there(live_acme: Company, bro
             knowledge=[str(missing)],
         )
         error = await tab.until("error")
-        assert error["code"] == "not_found"
+        assert error["code"] == "knowledge_not_found"
     assert await sync_to_async(count_records)(live_acme) == 0
 
 
