@@ -58,7 +58,7 @@ _SIGNED = re.compile(r"^— .*$", re.MULTILINE)
 _STEPS = re.compile(r'<ol class="steps">.*?</ol>', re.DOTALL)
 # Figures of requests to models, by the minute in which they were made and in which one looks.
 _BY_THE_MINUTE = r"<tbody.*?</tbody>|\[.*\]|\d+\.\d+"
-MOST_PAGES = 90
+MOST_PAGES = 105
 
 
 @dataclass
