@@ -27,8 +27,8 @@ def test_a_curator_fills_a_base_and_a_member_reads_it(sign_in: Callable[..., Pag
     expect(page.get_by_role("heading", name="No document yet")).to_be_visible()
     assert violations(page) == []
     base = page.url
-    # One of three megabytes goes in pieces; one of no kind that is read fails by itself.
-    large = ("The board meets on Mondays.\n" * 110_000).encode()
+    # One of three megabytes goes in pieces (of little text, which is soon embedded); one of no kind that is read fails by itself.
+    large = ("The board meets on Mondays.\n" * 20).encode() + b"\n" * 3_000_000
     files = [file("law.md", LAW.encode()), file("large.txt", large), file("odd.bin", b"\x00\x01\x02")]
     page.locator("#files").set_input_files(files)
     for name, state in (("law.md", "Ready"), ("large.txt", "Ready"), ("odd.bin", "Failed")):
