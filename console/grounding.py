@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from inference.client import Delta, Event, Finished, InferenceClient, Usage
 from inference.registry.selectors import Resolved
 from knowledge import access as bases
 from knowledge import asking
+from knowledge.answers.prompt import Prompt, estimate_tokens, prompt_for
 from knowledge.answers.support import support_of
 from knowledge.retrieval.search import Passage
 from tenants.access import Need
@@ -32,8 +33,32 @@ class Notice(InferenceClient):
         yield Finished({0: "stop"}, Usage(0, 0))
 
 
-def without_answer(resolved: Resolved) -> Resolved:
-    """Who answers when the documents do not: nobody is asked, and the answer says so."""
+@dataclass(frozen=True, slots=True)
+class Grounded:
+    """A question with what was found for it. prompt: what the model is sent instead of the question; resolved: who answers,
+    which is nobody where the documents do not; passages: for the record; sources: as they are shown.
+    """
+
+    prompt: Prompt
+    resolved: Resolved
+    passages: tuple[dict[str, Any], ...]
+    sources: dict[str, Any]
+
+
+def grounded(question: str, found: asking.Found, resolved: Resolved, *, answer_tokens: int) -> Grounded:
+    """Passages take three quarters at most of the context that is left beside the answer."""
+    room = (resolved.context_tokens - answer_tokens) * 3 // 4
+    prompt = prompt_for(question, found.passages, room=room, estimate=estimate_tokens)
+    return Grounded(
+        prompt=prompt,
+        resolved=resolved if found.is_enough else _without_answer(resolved),
+        passages=_recorded(found.passages[: prompt.used]),
+        sources=_kept(found, prompt.used),
+    )
+
+
+def _without_answer(resolved: Resolved) -> Resolved:
+    """Nobody is asked, and the answer says so."""
     words = _(
         "These documents do not seem to hold an answer to this. Look at the nearest passages, or ask without the documents."
     )
@@ -52,7 +77,7 @@ def without_answer(resolved: Resolved) -> Resolved:
     )
 
 
-def recorded(passages: list[Passage]) -> tuple[dict[str, Any], ...]:
+def _recorded(passages: list[Passage]) -> tuple[dict[str, Any], ...]:
     """For the audit record: what was put before the model, word for word, and where it is from."""
     return tuple(
         {
@@ -70,7 +95,7 @@ def recorded(passages: list[Passage]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def kept(found: asking.Found, used: int) -> dict[str, Any]:
+def _kept(found: asking.Found, used: int) -> dict[str, Any]:
     """Ready for JSON: the passages as they are shown. used: so many of them the model was given."""
     return {
         "searched": found.searched,

@@ -59,7 +59,7 @@ def error_of(ending: Ending) -> ApiError | None:
 class Shape:
     """The JSON objects of one answer with `choices` choices. `kind` is "chat" or "completion".
 
-    sources: what was found for it in knowledge bases, as `console.grounding.kept` has it.
+    sources: what was found for it in knowledge bases, as `console.grounding.Grounded` has it.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Shape:
         sources: dict[str, Any] | None = None,
     ) -> None:
         self._sources = sources
+        self._said: list[Delta] = []  # Where passages were given, which it may rest on.
         self._is_chat = kind == "chat"
         self._choices = choices
         prefix = "chatcmpl" if self._is_chat else "cmpl"
@@ -91,33 +92,38 @@ class Shape:
             for index, found in sorted(of_choice.items())
         ]
         name = "chat.completion" if self._is_chat else "text_completion"
-        said = (
-            {} if self._sources is None else {"knowledge": supported(self._sources, _text(deltas, Kind.TEXT))}
-        )
-        return {**self._common, "object": name, "choices": choices, "usage": usage_of(ending), **said}
+        found = {"choices": choices, "usage": usage_of(ending), **self._knowledge(deltas)}
+        return {**self._common, "object": name, **found}
 
     def opening(self) -> list[dict[str, Any]]:
         """What comes before the first text: in chats, who speaks."""
         if not self._is_chat:
             return []
-        said = {} if self._sources is None else {"knowledge": self._sources}
+        found = {} if self._sources is None else {"knowledge": self._sources}
         return [
-            {**self._piece(index, {"delta": {"role": "assistant", "content": ""}}), **said}
+            {**self._piece(index, {"delta": {"role": "assistant", "content": ""}}), **found}
             for index in range(self._choices)
         ]
 
     def piece(self, delta: Delta) -> dict[str, Any]:
+        if self._sources is not None:
+            self._said.append(delta)
         content = {"delta": _chat_delta(delta)} if self._is_chat else {"text": delta.text}
         return self._piece(delta.choice, content, logprobs=delta.logprobs)
 
-    def finish(self, ending: Ending, text: str) -> list[dict[str, Any]]:
-        """text: what was written, where passages were given that it may rest on."""
+    def finish(self, ending: Ending) -> list[dict[str, Any]]:
         content: dict[str, Any] = {"delta": {}} if self._is_chat else {"text": ""}
-        said = {} if self._sources is None else {"knowledge": supported(self._sources, text)}
+        found = self._knowledge(self._said)
         return [
-            {**self._piece(index, content, finish_reason=reason), **said}
+            {**self._piece(index, content, finish_reason=reason), **found}
             for index, reason in sorted(ending.finish_reasons.items())
         ]
+
+    def _knowledge(self, said: list[Delta]) -> dict[str, Any]:
+        """What was found, with what the answer's sentences rest on; nothing where no base was asked."""
+        return (
+            {} if self._sources is None else {"knowledge": supported(self._sources, _text(said, Kind.TEXT))}
+        )
 
     def usage(self, ending: Ending) -> dict[str, Any]:
         return {**self._common, "object": self._piece_name, "choices": [], "usage": usage_of(ending)}
@@ -210,14 +216,12 @@ class EventStream:
         self._first = first
         self._shape = shape
         self._wants_usage = wants_usage
-        self._written: list[Delta] = []
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if opening := self._shape.opening():
             yield _events(opening)
         item = self._first
         while not isinstance(item, Ending):
-            self._written += item
             yield _events([self._shape.piece(delta) for delta in item])
             item = await self._reader.next()
         yield self._closing(item)
@@ -227,8 +231,7 @@ class EventStream:
         if error is not None:
             return _events([error.body()])
         usage = [self._shape.usage(ending)] if self._wants_usage else []
-        text = _text(self._written, Kind.TEXT)
-        return _events([*self._shape.finish(ending, text), *usage]) + b"data: [DONE]\n\n"
+        return _events([*self._shape.finish(ending), *usage]) + b"data: [DONE]\n\n"
 
 
 def _events(bodies: list[dict[str, Any]]) -> bytes:

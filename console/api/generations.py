@@ -13,7 +13,6 @@ from console import grounding
 from console.api.answers import EventStream, Reader, Shape, error_of, usage_of
 from console.api.departure import departure_of
 from console.api.requests import error_response
-from console.chat.prompt import estimate_tokens
 from inference.client import Delta
 from inference.generation import run
 from inference.generation.run import Ending, Generation, Order
@@ -31,7 +30,6 @@ from inference.routing.ask import ask_of
 from inference.routing.choice import resolve
 from inference.routing.models import RouteClass
 from knowledge import asking
-from knowledge.answers.prompt import prompt_for
 from tenants.access import Actor, NotVisible
 from tenants.database import in_database
 from tenants.quotas.headers import rate_limit_headers
@@ -144,23 +142,21 @@ async def _grounded(
     except NotVisible:
         detail = "There is no such knowledge base, or this key may not ask it. GET /api/v1/knowledge-bases lists them."
         raise invalid_request("knowledge_not_found", detail, "knowledge", status=404) from None
-    resolved = order.resolved
-    room = (resolved.context_tokens - (wish.token_limit or resolved.context_tokens // 2)) * 3 // 4
-    asked = prompt_for(said[-1], found.passages, room=room, estimate=estimate_tokens)
-    before = order.request["messages"][:-1]
+    answer_tokens = wish.token_limit or order.resolved.context_tokens // 2
+    made = grounding.grounded(said[-1], found, order.resolved, answer_tokens=answer_tokens)
     messages = [
-        {"role": "system", "content": asked.system},
-        *before,
-        {"role": "user", "content": asked.question},
+        {"role": "system", "content": made.prompt.system},
+        *order.request["messages"][:-1],
+        {"role": "user", "content": made.prompt.question},
     ]
-    grounded = replace(
+    asked = replace(
         order,
         request={**order.request, "messages": messages},
-        resolved=resolved if found.is_enough else grounding.without_answer(resolved),
+        resolved=made.resolved,
         needs=order.needs | grounding.needs_of(base_ids),
-        passages=grounding.recorded(found.passages[: asked.used]),
+        passages=made.passages,
     )
-    return grounded, grounding.kept(found, asked.used)
+    return asked, made.sources
 
 
 async def _carried_out(

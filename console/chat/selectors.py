@@ -38,7 +38,7 @@ class Exchange:
     answer_id: UUID
     generation: UUID
     regenerated: UUID | None
-    sources: dict[str, Any] | None = None  # See console.grounding.kept.
+    sources: dict[str, Any] | None = None  # See console.grounding.Grounded.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +217,7 @@ def parts_of(message: Message) -> list[Part]:
 
 
 def sources_of(answer: Message) -> dict[str, Any] | None:
-    """What was found in documents for it; None where none were asked. See console.grounding.kept."""
+    """What was found in documents for it; None where none were asked. See console.grounding.Grounded."""
     if not answer.sealed_sources:
         return None
     kept = sealing.open_sources(

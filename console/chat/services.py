@@ -137,20 +137,21 @@ def plan_regenerate(
 
 def grounded(plan: Plan, found: asking.Found) -> Plan:
     """The same question with what was found for it; nobody is asked when that holds no answer."""
-    context_tokens = plan.resolved.context_tokens
-    messages, used = prompt.messages_with(
+    answer_tokens = _answer_tokens(plan.resolved)
+    made = grounding.grounded(plan.question_text, found, plan.resolved, answer_tokens=answer_tokens)
+    messages = prompt.messages_for(
         list(plan.turns),
-        plan.question_text,
-        found,
-        context_tokens=context_tokens,
-        answer_tokens=_answer_tokens(plan.resolved),
+        made.prompt.question,
+        context_tokens=plan.resolved.context_tokens - prompt.estimate_tokens(made.prompt.system),
+        answer_tokens=answer_tokens,
     )
+    system = {"role": "system", "content": made.prompt.system}
     return replace(
         plan,
-        resolved=plan.resolved if found.is_enough else grounding.without_answer(plan.resolved),
-        request={**plan.request, "messages": messages},
-        passages=grounding.recorded(found.passages[:used]),
-        sources=grounding.kept(found, used),
+        resolved=made.resolved,
+        request={**plan.request, "messages": [system, *messages]},
+        passages=made.passages,
+        sources=made.sources,
     )
 
 

@@ -50,7 +50,7 @@ export interface Support {
   spans: ([number, number] | null)[];
 }
 
-/** What was found in documents for an answer; see console/chat/grounding.py. */
+/** What was found in documents for an answer; see console/grounding.py. */
 export interface Sources {
   searched: string;
   at: string | null;

@@ -24,6 +24,9 @@ _CHINESE = (
 _HAN = re.compile("[㐀-鿿]")
 
 
+_TURN_TOKENS = 8  # Role markers of the chat template.
+
+
 class Quoted(Protocol):
     """What of a passage stands in the prompt."""
 
@@ -72,3 +75,9 @@ def _quoted(number: int, passage: Quoted) -> str:
 def _plain(text: str) -> str:
     """A name on one line."""
     return " ".join(text.split())
+
+
+def estimate_tokens(text: str) -> int:
+    """A cautious guess without the tokenizer: a third of the ASCII characters, two for any other."""
+    ascii_count = sum(character < "\x80" for character in text)
+    return _TURN_TOKENS + ascii_count // 3 + 2 * (len(text) - ascii_count)
