@@ -19,24 +19,16 @@ def seal_title(*, tenant_id: UUID, conversation_id: UUID, day: datetime.date, ti
 
 
 def seal_content(
-    *, tenant_id: UUID, conversation_id: UUID, message_id: UUID, day: datetime.date, text: str
+    *,
+    tenant_id: UUID,
+    conversation_id: UUID,
+    message_id: UUID,
+    day: datetime.date,
+    text: str,
+    field: str = "content",
 ) -> bytes:
-    """Needs the tenant's scope."""
-    return _seal(tenant_id, day, text, _place(tenant_id, conversation_id, message_id, "content"))
-
-
-def seal_sources(
-    *, tenant_id: UUID, conversation_id: UUID, message_id: UUID, day: datetime.date, text: str
-) -> bytes:
-    """Needs the tenant's scope."""
-    return _seal(tenant_id, day, text, _place(tenant_id, conversation_id, message_id, "sources"))
-
-
-def open_sources(
-    *, tenant_id: UUID, conversation_id: UUID, message_id: UUID, day: datetime.date, sealed: bytes
-) -> str:
-    """Needs the tenant's scope. Raises envelope.Tampered."""
-    return _open(tenant_id, day, sealed, _place(tenant_id, conversation_id, message_id, "sources"))
+    """field: "content" or "sources". Needs the tenant's scope."""
+    return _seal(tenant_id, day, text, _place(tenant_id, conversation_id, message_id, field))
 
 
 def open_title(*, tenant_id: UUID, conversation_id: UUID, day: datetime.date, sealed: bytes) -> str:
@@ -45,10 +37,16 @@ def open_title(*, tenant_id: UUID, conversation_id: UUID, day: datetime.date, se
 
 
 def open_content(
-    *, tenant_id: UUID, conversation_id: UUID, message_id: UUID, day: datetime.date, sealed: bytes
+    *,
+    tenant_id: UUID,
+    conversation_id: UUID,
+    message_id: UUID,
+    day: datetime.date,
+    sealed: bytes,
+    field: str = "content",
 ) -> str:
-    """Needs the tenant's scope. Raises envelope.Tampered."""
-    return _open(tenant_id, day, sealed, _place(tenant_id, conversation_id, message_id, "content"))
+    """As `seal_content`. Raises envelope.Tampered."""
+    return _open(tenant_id, day, sealed, _place(tenant_id, conversation_id, message_id, field))
 
 
 def _place(tenant_id: UUID, conversation_id: UUID, message_id: UUID | None, field: str) -> dict[str, str]:

@@ -206,29 +206,26 @@ def parts_of(message: Message) -> list[Part]:
     """All that was written; nothing while it is being written."""
     if not message.sealed_content:
         return []
-    kept = sealing.open_content(
+    return output.decode(_opened(message, "content", message.sealed_content))
+
+
+def _opened(message: Message, field: str, sealed: bytes | memoryview) -> str:
+    return sealing.open_content(
         tenant_id=message.tenant_id,
         conversation_id=message.conversation_id,
         message_id=message.pk,
         day=day_of(message.pk),
-        sealed=bytes(message.sealed_content),
+        sealed=bytes(sealed),
+        field=field,
     )
-    return output.decode(kept)
 
 
 def sources_of(answer: Message) -> dict[str, Any] | None:
     """What was found in documents for it; None where none were asked. See console.grounding.Grounded."""
     if not answer.sealed_sources:
         return None
-    kept = sealing.open_sources(
-        tenant_id=answer.tenant_id,
-        conversation_id=answer.conversation_id,
-        message_id=answer.pk,
-        day=day_of(answer.pk),
-        sealed=bytes(answer.sealed_sources),
-    )
     try:
-        found: dict[str, Any] = json.loads(kept)
+        found: dict[str, Any] = json.loads(_opened(answer, "sources", answer.sealed_sources))
     except ValueError:  # Gone under the retention policy.
         return None
     return found

@@ -384,22 +384,21 @@ def _supported(answer: Message, parts: list[Part]) -> bytes:
 
 
 def _sealed_sources(message: Message, sources: dict[str, Any]) -> bytes:
-    return sealing.seal_sources(
-        tenant_id=message.tenant_id,
-        conversation_id=message.conversation_id,
-        message_id=message.pk,
-        day=day_of(message.pk),
-        text=json.dumps(sources, ensure_ascii=False),
-    )
+    return _sealed_text(message, "sources", json.dumps(sources, ensure_ascii=False))
 
 
 def _sealed(message: Message, parts: list[Part]) -> bytes:
+    return _sealed_text(message, "content", output.encode(parts))
+
+
+def _sealed_text(message: Message, field: str, text: str) -> bytes:
     return sealing.seal_content(
         tenant_id=message.tenant_id,
         conversation_id=message.conversation_id,
         message_id=message.pk,
         day=day_of(message.pk),
-        text=output.encode(parts),
+        text=text,
+        field=field,
     )
 
 
