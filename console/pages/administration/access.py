@@ -176,15 +176,8 @@ def one(request: TenantRequest, code: str, object_id: UUID) -> HttpResponse:
 @tenant_view()
 def change(request: TenantRequest, code: str, object_id: UUID, sort: str, principal_id: UUID) -> HttpResponse:
     """POST level=…: another level for somebody who has one."""
-    kind, obj = _object(request.actor, code, object_id)
-    principal = _principal(kind, request.actor, obj, sort, principal_id)
-    try:
-        level = request.POST.get("level", "")
-        grants.set_level(actor=request.actor, obj=obj, principal=principal, level=level)
-    except Refused as error:
-        messages.error(request, error.message)
-    else:
-        messages.success(request, _("The level was changed. It counts from now on."))
+    _kind, obj = _object(request.actor, code, object_id)
+    change_level(request, obj, holder_of(request.actor, obj, sort, principal_id))
     return redirect("access_object", request.actor.tenant_slug, code, object_id)
 
 
@@ -194,19 +187,59 @@ def remove(request: TenantRequest, code: str, object_id: UUID, sort: str, princi
     """Take back what was granted; asks first."""
     actor = request.actor
     kind, obj = _object(actor, code, object_id)
-    principal = _principal(kind, actor, obj, sort, principal_id)
+    principal = holder_of(actor, obj, sort, principal_id)
     if not grants.may_share(actor, obj):
         raise NotVisible(code)
     back = reverse("access_object", args=[actor.tenant_slug, code, object_id])
     if not is_confirmed(request):
-        return ask(request, _question(kind, obj, principal, request.path, back))
+        return ask(request, take_back_question(kind.describe(obj), principal, request.path, back))
+    take_back(request, obj, principal)
+    return redirect(back)
+
+
+# --- Of every page on which grants are changed ----------------------------------------------------------
+
+
+def holder_of(actor: Actor, obj: TenantModel, sort: str, principal_id: UUID) -> User | Group:
+    """Somebody who has a grant on the object. Raises NotVisible."""
+    held: list[Principal] = [grant.principal for grant in grants.grants_of(actor=actor, obj=obj)]
+    if not any(each.id == principal_id and (each.sort == "person") == (sort == "person") for each in held):
+        raise NotVisible("grant")
+    model: Any = User if sort == "person" else Group
+    return model.objects.get(pk=principal_id)
+
+
+def change_level(request: TenantRequest, obj: TenantModel, principal: User | Group) -> None:
+    """Another level, the one that was posted, and a message that says so or why not."""
     try:
-        grants.remove(actor=actor, obj=obj, principal=principal)
+        level = request.POST.get("level", "")
+        grants.set_level(actor=request.actor, obj=obj, principal=principal, level=level)
+    except Refused as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, _("The level was changed. It counts from now on."))
+
+
+def take_back(request: TenantRequest, obj: TenantModel, principal: User | Group) -> None:
+    """As `change_level`, for no level at all."""
+    try:
+        grants.remove(actor=request.actor, obj=obj, principal=principal)
     except Refused as error:
         messages.error(request, error.message)
     else:
         messages.success(request, _("Taken back. What depended on it has ended."))
-    return redirect(back)
+
+
+def take_back_question(described: str, principal: User | Group, action: str, back: str) -> Question:
+    if isinstance(principal, User):
+        name = principal.email
+    else:
+        name = _("Everyone") if principal.is_everyone else principal.name
+    title = _("Take “%(object)s” back from %(name)s?") % {"object": described, "name": name}
+    text = _(
+        "What they have open on the strength of it ends within a second. They may still have it another way."
+    )
+    return Question(title=title, text=text, button=_("Take back"), action=action, back=back)
 
 
 def kinds_for(actor: Actor) -> list[Kind]:
@@ -239,29 +272,8 @@ def _object(actor: Actor, code: str, object_id: UUID) -> tuple[Kind, TenantModel
     return kind, obj
 
 
-def _principal(kind: Kind, actor: Actor, obj: TenantModel, sort: str, principal_id: UUID) -> User | Group:
-    """Somebody who has a grant on the object."""
-    held: list[Principal] = [grant.principal for grant in grants.grants_of(actor=actor, obj=obj)]
-    if not any(each.id == principal_id and (each.sort == "person") == (sort == "person") for each in held):
-        raise NotVisible("grant")
-    model: Any = User if sort == "person" else Group
-    return model.objects.get(pk=principal_id)
-
-
 def _explanation(actor: Actor, kind: Kind, obj: TenantModel, form: WhyForm) -> Any:
     if not (form.is_bound and form.is_valid()):
         return None
     permission = kind.permission(Level(form.cleaned_data["level"]))
     return explain(actor=actor, obj=obj, subject=form.cleaned_data["subject"], permission=permission)
-
-
-def _question(kind: Kind, obj: TenantModel, principal: User | Group, action: str, back: str) -> Question:
-    if isinstance(principal, User):
-        name = principal.email
-    else:
-        name = _("Everyone") if principal.is_everyone else principal.name
-    title = _("Take “%(object)s” back from %(name)s?") % {"object": kind.describe(obj), "name": name}
-    text = _(
-        "What they have open on the strength of it ends within a second. They may still have it another way."
-    )
-    return Question(title=title, text=text, button=_("Take back"), action=action, back=back)

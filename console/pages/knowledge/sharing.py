@@ -1,6 +1,5 @@
 """Who may ask, fill and share a base, or read a restricted document: for its owners."""
 
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -10,8 +9,15 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
-from console.pages.administration.access import LEVELS, GrantForm
-from console.pages.administration.confirm import Question, ask, is_confirmed
+from console.pages.administration.access import (
+    LEVELS,
+    GrantForm,
+    change_level,
+    holder_of,
+    take_back,
+    take_back_question,
+)
+from console.pages.administration.confirm import ask, is_confirmed
 from console.pages.administration.forms import FAILED, attempt, posted, status_of
 from console.pages.knowledge import words
 from console.tenancy import TenantRequest, tenant_view
@@ -19,8 +25,6 @@ from knowledge import access, documents, selectors
 from knowledge.models import Base, Document
 from tenants import grants
 from tenants.access import Actor, Level, NotVisible
-from tenants.errors import Refused
-from tenants.models import Group, User
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -54,14 +58,7 @@ def page(request: TenantRequest, code: str, object_id: UUID) -> HttpResponse:
 def change(request: TenantRequest, code: str, object_id: UUID, sort: str, principal_id: UUID) -> HttpResponse:
     """POST level=…: another level for somebody who has one."""
     obj, _name = _shared(request.actor, code, object_id)
-    principal = _principal(request.actor, obj, sort, principal_id)
-    try:
-        level = request.POST.get("level", "")
-        grants.set_level(actor=request.actor, obj=obj, principal=principal, level=level)
-    except Refused as refused:
-        messages.error(request, refused.message)
-    else:
-        messages.success(request, _("The level was changed. It counts from now on."))
+    change_level(request, obj, holder_of(request.actor, obj, sort, principal_id))
     return redirect("knowledge_sharing", request.actor.tenant_slug, code, object_id)
 
 
@@ -71,26 +68,11 @@ def remove(request: TenantRequest, code: str, object_id: UUID, sort: str, princi
     """Take back what was granted; asks first."""
     actor = request.actor
     obj, name = _shared(actor, code, object_id)
-    principal = _principal(actor, obj, sort, principal_id)
+    principal = holder_of(actor, obj, sort, principal_id)
     back = reverse("knowledge_sharing", args=[actor.tenant_slug, code, object_id])
     if not is_confirmed(request):
-        who = _("Everyone") if getattr(principal, "is_everyone", False) else str(principal)
-        question = Question(
-            title=_("Take “%(object)s” back from %(name)s?") % {"object": name, "name": who},
-            text=_(
-                "What they have open on the strength of it ends within a second. They may still have it another way."
-            ),
-            button=_("Take back"),
-            action=request.path,
-            back=back,
-        )
-        return ask(request, question, frame=words.FRAME)
-    try:
-        grants.remove(actor=actor, obj=obj, principal=principal)
-    except Refused as refused:
-        messages.error(request, refused.message)
-    else:
-        messages.success(request, _("Taken back. What depended on it has ended."))
+        return ask(request, take_back_question(name, principal, request.path, back), frame=words.FRAME)
+    take_back(request, obj, principal)
     return redirect(back if grants.may_share(actor, obj) else reverse("knowledge", args=[actor.tenant_slug]))
 
 
@@ -112,12 +94,3 @@ def _shared(actor: Actor, code: str, object_id: UUID) -> tuple[Base | Document, 
 
 def _base_of(obj: Base | Document) -> UUID:
     return obj.base_id if isinstance(obj, Document) else obj.pk
-
-
-def _principal(actor: Actor, obj: Base | Document, sort: str, principal_id: UUID) -> User | Group:
-    """Somebody who has a grant on it."""
-    held = [grant.principal for grant in grants.grants_of(actor=actor, obj=obj)]
-    if not any(each.id == principal_id and (each.sort == "person") == (sort == "person") for each in held):
-        raise NotVisible("grant")
-    model: Any = User if sort == "person" else Group
-    return model.objects.get(pk=principal_id)
