@@ -18,15 +18,13 @@ from audit.search.query import Columns
 from tenants import envelope
 
 
-class Hasher:
-    """Hashes tokens of one tenant, day and keeping; remembers them. Raises envelope.KeyDestroyed when made too late."""
+class KeyedHasher:
+    """Hashes tokens under a key; remembers them."""
 
-    def __init__(self, tenant_id: UUID, keeping: Keeping, day: date) -> None:
-        key = envelope.index_key(tenant_id, keeping, day)
+    def __init__(self, key: bytes) -> None:
         # The two padded blocks of HMAC are the same for every token.
         self._keyed = hmac.new(key, digestmod=hashlib.sha256)
         self._known: dict[str, int] = {}
-        self._of_words: dict[str, tuple[int, ...]] = {}
 
     def __call__(self, token: str) -> int:
         """A signed 64-bit number."""
@@ -40,6 +38,14 @@ class Hasher:
         mac = self._keyed.copy()
         mac.update(token.encode(errors="surrogatepass"))
         return int.from_bytes(mac.digest()[:8], "big", signed=True)
+
+
+class Hasher(KeyedHasher):
+    """Hashes tokens of one tenant, day and keeping. Raises envelope.KeyDestroyed when made too late."""
+
+    def __init__(self, tenant_id: UUID, keeping: Keeping, day: date) -> None:
+        super().__init__(envelope.index_key(tenant_id, keeping, day))
+        self._of_words: dict[str, tuple[int, ...]] = {}
 
     def of_words(self, words: Iterable[str]) -> set[int]:
         """The hashes of words and of how they begin."""
