@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inference.protocol import MAX_BASES
+
 TEXT_BYTES = 32_768  # One question, in UTF-8.
 FRAME_CHARACTERS = 262_144  # A question written entirely in \uXXXX escapes still fits.
 FRAMES_PER_SECOND = 20  # Sustained; twice as many in a burst.
@@ -10,7 +12,7 @@ STRIKES_BEFORE_CLOSE = 50  # A strike is a binary message, or one above the rate
 STRIKES_FORGIVEN_PER_SECOND = 1
 RESUMED_PER_SOCKET = 16  # Answers one socket follows at a time.
 RUNNING_PER_USER = 4
-BASES = 8  # One question is asked of.
+BASES = MAX_BASES  # One question is asked of.
 BASES_LISTED = 200
 TITLE_CHARACTERS = 60
 TITLE_CHARACTERS_MAX = 120

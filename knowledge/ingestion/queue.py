@@ -18,7 +18,7 @@ from knowledge.models import Base, State, Version
 from tenants import clock
 
 LEASE = timedelta(minutes=2)
-MOST_DEATHS = 2  # Of workers over one file; the next one gives it up.
+MOST_DEATHS = 2  # Of workers over one file that are put up with: after one more it is given up.
 AT_WORK = (State.WAITING, State.PARSING, State.INDEXING)
 
 

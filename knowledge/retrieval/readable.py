@@ -59,9 +59,6 @@ class Readable:
         ]
         return np.where(self._keys[at] == asked, at, -1)
 
-    def has(self, version_id: UUID) -> bool:
-        return bool(self.numbers(version_id.bytes)[0] >= 0)
-
     def place(self, chunk: int) -> Place:
         number = int(np.searchsorted(self.starts, chunk, side="right")) - 1
         version_id = UUID(bytes=self._ids[16 * number : 16 * number + 16])

@@ -139,7 +139,8 @@ def nearest(
     """
     asked = {"bases": list(base_ids), "most": most * _SPARE}
     taken = _asked(vector, model, "base_id = ANY(%(bases)s)", asked)
-    found = [(place, cosine) for place, cosine in taken if among.has(place.version_id)]
+    numbers = among.numbers(b"".join(place.version_id.bytes for place, _cosine in taken))
+    found = [each for each, number in zip(taken, numbers, strict=True) if number >= 0]
     if len(found) < most and len(taken) == most * _SPARE:
         found = _asked(
             vector, model, "version_id = ANY(%(versions)s)", {"versions": among.version_ids, "most": most}

@@ -62,7 +62,7 @@ def page(request: TenantRequest, base_id: UUID) -> HttpResponse:
     """Whoever fills the base may try it; whoever owns it may keep the settings."""
     actor = request.actor
     listed = selectors.one_base(actor, base_id, access.CHANGE)
-    may_own = access.visible_bases(actor, access.DELETE).filter(pk=base_id).exists()
+    may_own = selectors.may(actor, listed.base, access.DELETE)
     form = BenchForm(*posted(request), initial=options_of(listed.base.options).model_dump())
     found = None
     if form.is_bound and form.is_valid():
